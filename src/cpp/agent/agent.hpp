@@ -1,0 +1,106 @@
+// Who is accountable: agents, humans, groups and tools, in one tree that only narrows.
+//
+// Part of the record plane: checks are const, changes are applied from records and cannot fail
+// after their check. One thread at a time (the writer).
+#pragma once
+
+#include <optional>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+#include <vector>
+
+#include "base/chunked_hash.hpp"
+#include "base/ids.hpp"
+
+namespace hanse {
+
+enum class AgentKind : uint8_t { agent = 0, human = 1, group = 2, tool = 3 };
+
+constexpr uint32_t delegation_depth_max = 16;
+constexpr uint64_t permissions_all = UINT64_MAX;
+constexpr uint64_t budget_unlimited = UINT64_MAX;
+
+// What one `add` record says. `count` agents alike; names empty, or one for each.
+struct AgentsAdded {
+  AgentId parent = id_none;
+  AgentKind kind = AgentKind::agent;
+  uint32_t count = 1;
+  uint64_t permissions = permissions_all;   // narrowed to the parent's by check
+  uint64_t budget_max = budget_unlimited;   // of one dispatch
+  std::vector<std::string> names;
+  std::vector<Digest> identities;           // hash of each genesis key; empty: none
+};
+
+struct AgentInfo {
+  AgentId id = id_none;
+  AgentId parent = id_none;  // none for the root
+  AgentId tenant = id_none;
+  AgentKind kind = AgentKind::agent;
+  uint32_t depth = 0;
+  uint64_t permissions = 0;
+  uint64_t budget_max = 0;
+  bool live = false;
+  std::string name;
+  std::optional<Digest> identity;
+};
+
+class AgentTable {
+ public:
+  // Index 0 is the root: the kernel's own group, the parent of all tenants.
+  AgentTable();
+
+  AgentId root() const { return make_id(0, 1); }
+  uint32_t count() const { return uint32_t(parents_.size()); }
+  // Throws unknown_agent.
+  uint32_t index_checked(AgentId id) const;
+  bool contains(AgentId id) const;
+  AgentId id_at(uint32_t index) const { return make_id(index, 1); }
+
+  // Throws unknown_agent, revoked, delegation_depth, attenuation_violation, name_taken (a name is
+  // unique among the children of one parent), out_of_range (count, name over 256 bytes).
+  void check_add(const AgentsAdded& added) const;
+  // Indices are consecutive from the returned one.
+  uint32_t apply_add(const AgentsAdded& added);
+
+  // Revocation: the agent and every descendant cause no new effect. O(1): one epoch is bumped, and
+  // `live` walks at most 16 parents the first time it is asked after that.
+  void apply_revoke(uint32_t index);
+  bool live(uint32_t index) const;
+  uint64_t epoch() const { return epoch_; }
+  // The nearest revoked agent on the chain, or index_none.
+  uint32_t revoked_ancestor(uint32_t index) const;
+
+  uint32_t parent(uint32_t index) const { return parents_[index]; }   // index_none for the root
+  // The topmost group below the root on the parent chain; the root where there is none.
+  uint32_t tenant(uint32_t index) const { return tenants_[index]; }
+  AgentKind kind(uint32_t index) const { return kinds_[index]; }
+  uint32_t depth(uint32_t index) const { return depths_[index]; }
+  uint64_t permissions(uint32_t index) const { return permissions_[index]; }
+  uint64_t budget_max(uint32_t index) const { return budgets_[index]; }
+  // `ancestor` is `index` itself or on its parent chain.
+  bool within(uint32_t index, uint32_t ancestor) const;
+  std::string_view name(uint32_t index) const;
+  // The lowest index with that name, below `parent` (index_none: anywhere); index_none.
+  uint32_t find(std::string_view name, uint32_t parent = index_none) const;
+  AgentInfo info(uint32_t index) const;
+
+  Digest state_hash() const;
+  uint64_t memory_bytes() const;
+
+ private:
+  std::vector<uint32_t> parents_, tenants_;
+  std::vector<AgentKind> kinds_;
+  std::vector<uint8_t> depths_, revoked_;
+  std::vector<uint64_t> permissions_, budgets_;
+  // Liveness cache: the epoch at which it was computed, and the answer in the lowest bit.
+  mutable std::vector<uint32_t> live_cache_;
+  std::vector<uint32_t> name_of_;  // index into names_, index_none where unnamed; may be shorter
+  std::vector<std::string> names_;
+  std::unordered_map<uint32_t, Digest> identities_;
+  std::unordered_multimap<size_t, uint32_t> by_name_;  // hash of the name -> index
+  uint64_t epoch_ = 0;
+  mutable ChunkedHash hash_;
+};
+
+}  // namespace hanse

@@ -1,0 +1,97 @@
+// Canonical little-endian encoding: records, snapshots and state hashes are written with it and
+// with nothing else.
+#pragma once
+
+#include <cstring>
+#include <string>
+#include <string_view>
+#include <type_traits>
+#include <vector>
+
+#include "base/error.hpp"
+#include "base/ids.hpp"
+#include "base/view.hpp"
+
+namespace hanse {
+
+class ByteWriter {
+ public:
+  template <class T>
+    requires(std::is_arithmetic_v<T> || std::is_enum_v<T>)
+  void put(T value) {
+    const size_t at = bytes_.size();
+    bytes_.resize(at + sizeof(T));
+    std::memcpy(bytes_.data() + at, &value, sizeof(T));  // x86-64 and Arm are little-endian.
+  }
+  void put_raw(Bytes bytes) { bytes_.insert(bytes_.end(), bytes.begin(), bytes.end()); }
+  void put_digest(const Digest& digest) { put_raw(digest); }
+  // u32 size, then the bytes.
+  void put_bytes(Bytes bytes) {
+    put(uint32_t(bytes.size()));
+    put_raw(bytes);
+  }
+  void put_text(std::string_view text) {
+    put_bytes({reinterpret_cast<const uint8_t*>(text.data()), text.size()});
+  }
+
+  Bytes bytes() const { return bytes_; }
+  size_t size() const { return bytes_.size(); }
+  void clear() { bytes_.clear(); }
+
+ private:
+  std::vector<uint8_t> bytes_;
+};
+
+// Throws Error(corrupt) instead of reading past the end: the input may be hostile.
+class ByteReader {
+ public:
+  explicit ByteReader(Bytes bytes) : bytes_(bytes) {}
+
+  template <class T>
+    requires(std::is_arithmetic_v<T> || std::is_enum_v<T>)
+  T get() {
+    T value;
+    std::memcpy(&value, take(sizeof(T)).data(), sizeof(T));
+    return value;
+  }
+  Bytes get_raw(size_t size) { return take(size); }
+  Digest get_digest() {
+    Digest digest;
+    std::memcpy(digest.data(), take(digest.size()).data(), digest.size());
+    return digest;
+  }
+  Bytes get_bytes() { return take(get<uint32_t>()); }
+  std::string_view get_text() {
+    const Bytes text = get_bytes();
+    return {reinterpret_cast<const char*>(text.data()), text.size()};
+  }
+  // A count of elements of at least `element_size` bytes each, so that a hostile count can't
+  // make the reader allocate more than the input is long.
+  uint32_t get_count(size_t element_size) {
+    const auto count = get<uint32_t>();
+    if (element_size != 0 && count > remaining() / element_size) fail();
+    return count;
+  }
+
+  size_t remaining() const { return bytes_.size() - at_; }
+  void expect_end() const {
+    if (remaining() != 0) fail();
+  }
+
+ private:
+  Bytes take(size_t size) {
+    if (size > remaining()) fail();
+    const Bytes part = bytes_.subspan(at_, size);
+    at_ += size;
+    return part;
+  }
+  [[noreturn]] void fail() const {
+    throw Error(ErrorCode::corrupt, "record",
+                "malformed at byte " + std::to_string(at_) + " of " + std::to_string(bytes_.size()));
+  }
+
+  Bytes bytes_;
+  size_t at_ = 0;
+};
+
+}  // namespace hanse

@@ -1,0 +1,101 @@
+// The append-only record of everything: a segment log with group commit and a Merkle tree on it.
+//
+// `append` runs under the kernel's writer mutex; `wait_durable`, `flush` and the readers may run on
+// any thread, without it. There is no thread in here: whoever waits first becomes the leader and
+// writes for all (a wake costs as much as a flush); the kernel's flusher calls `flush` for those
+// who don't wait.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "base/ids.hpp"
+#include "base/view.hpp"
+#include "journal/disk.hpp"
+#include "journal/merkle.hpp"
+
+namespace hanse {
+
+// each: a call returns when its records are on disk. batch: the same, but the leader first gathers
+// for up to `gather_ns`. memory: no disk at all. A receipt says which one it got.
+enum class Durability : uint8_t { memory = 0, batch = 1, each = 2 };
+
+struct JournalOptions {
+  Durability durability = Durability::each;
+  uint64_t segment_size_bytes_max = uint64_t(64) << 20;  // the first is 1 MiB, then doubling
+  uint64_t gather_ns = 1'000'000;
+  bool read_only = false;
+};
+
+constexpr uint32_t record_size_bytes_max = 1 << 20;
+
+struct JournalStatus {
+  uint64_t count = 0;            // records appended
+  uint64_t durable_count = 0;    // records that survive a crash
+  uint64_t size_bytes = 0;       // bytes of records and framing in all segments, extents not counted
+  uint64_t segment_count = 0;
+  uint64_t flush_count = 0;
+  uint64_t torn_bytes_cut = 0;   // on open: length of the torn tail that was cut
+  std::string poisoned;          // why, or empty
+};
+
+class Journal {
+ public:
+  using Replay = std::function<void(Position position, Bytes record)>;
+
+  // Opens the segments of `disk` (null: durability memory), checks CRC and hash chain, cuts a torn
+  // tail, and calls `replay` for every record in order. A bad record before the durable watermark,
+  // a missing, swapped or stale segment: Error(corrupt) with file, offset and position.
+  static std::unique_ptr<Journal> open(std::shared_ptr<Disk> disk, const JournalOptions& options,
+                                       const Replay& replay);
+  virtual ~Journal() = default;
+
+  // Room for `size_bytes` more of records, before any effect: Error(storage_full) or
+  // Error(poisoned), and nothing has changed.
+  virtual void reserve(uint64_t size_bytes) = 0;
+  // Never fails after a successful reserve. Record size: 1 .. record_size_bytes_max.
+  virtual Position append(Bytes record) = 0;
+
+  // Until every record up to and including `position` is on disk. Error(poisoned) where a write or
+  // sync failed: no retry, ever.
+  virtual void wait_durable(Position position) = 0;
+  virtual void flush() = 0;  // everything appended so far
+  virtual uint64_t count() const = 0;
+  virtual uint64_t durable_count() const = 0;  // any thread, one atomic load
+  virtual void poison(const std::string& reason) = 0;
+
+  // These catch up with the hashing first. Error(unknown_event) outside [0, count).
+  virtual Digest root() = 0;
+  virtual Digest root_at(uint64_t count) = 0;
+  virtual Digest leaf(Position position) = 0;
+  virtual std::vector<Digest> prove(Position position, uint64_t count) = 0;
+  virtual std::vector<Digest> prove_consistency(uint64_t old_count, uint64_t count) = 0;
+  // The record's bytes, read back and checked. In memory mode records are not kept:
+  // Error(unknown_event).
+  virtual std::vector<uint8_t> read(Position position) = 0;
+
+  // Extents: vectors and payloads over 4 KiB, in files named by their SHA-256 under extents/.
+  // Durable on return (so before the record that names them), or kept in memory in memory mode.
+  virtual Digest put_extent(Bytes bytes) = 0;
+  // Error(extent_missing) or Error(corrupt) where the digest does not match.
+  virtual std::vector<uint8_t> get_extent(const Digest& digest) = 0;
+
+  virtual JournalStatus status() const = 0;
+  virtual uint64_t memory_bytes() const = 0;
+};
+
+struct VerifyReport {
+  uint64_t count = 0;
+  uint64_t segment_count = 0;
+  uint64_t size_bytes = 0;
+  uint64_t extent_count = 0;
+  uint64_t torn_bytes = 0;
+  Digest root{};
+};
+// Offline and read only: every CRC, chain hash and extent digest, and the Merkle root recomputed
+// from the records. Throws the first Error(corrupt) it meets. `progress(done, total)` in bytes.
+VerifyReport verify_journal(Disk& disk, const std::function<void(uint64_t, uint64_t)>& progress);
+
+}  // namespace hanse

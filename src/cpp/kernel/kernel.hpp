@@ -1,0 +1,241 @@
+// The coordination kernel: the only place that knows all concepts.
+//
+// Record plane: any thread may call. A command is checked completely under the writer's mutex,
+// becomes one record, is appended, then applied; the call returns when the record is durable.
+// `actor` is who acts; the root may act on everything, others on themselves and their descendants.
+// A foreign tenant's object looks absent. Flow plane (`send`, `drain`, `receive`): see mailbox.hpp.
+#pragma once
+
+#include <atomic>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "agent/agent.hpp"
+#include "base/clock.hpp"
+#include "capability/capability.hpp"
+#include "journal/journal.hpp"
+#include "latent/latent.hpp"
+#include "ledger/ledger.hpp"
+#include "mailbox/mailbox.hpp"
+#include "policy/policy.hpp"
+#include "task/task.hpp"
+
+namespace hanse {
+
+struct KernelOptions {
+  std::string directory;                  // empty: memory only
+  std::optional<Durability> durability;   // default: each with a directory, memory without
+  uint64_t memory_max = uint64_t(8) << 30;
+  uint64_t segment_size_bytes_max = uint64_t(64) << 20;
+  bool read_only = false;
+  uint64_t seed = 0;                      // keys latent ids
+  uint32_t fee_basis_points = 0;          // of a worker's fee; fixed when the journal is created
+  std::shared_ptr<Clock> clock;           // null: the system's
+  std::shared_ptr<Disk> disk;             // null: real files in `directory`
+  bool background = true;                 // a flusher thread; false: the caller flushes (simulation)
+  MailboxOptions mailbox;
+  LatentPoolOptions latents;
+};
+
+struct DispatchRequest {
+  AgentId to = id_none;                   // none: match by query
+  std::span<const float> query;           // [dim] of the space
+  uint32_t space = 0;
+  Feasible feasible;                      // price_max is lowered to budget; tenants see `tenant`
+  std::string_view task_class;
+  Bytes payload;
+  std::span<const LatentId> latents;
+  uint64_t budget = 0;                    // reserved in full
+  UnitId unit = 0;
+  uint64_t deadline_ns = 0;               // absolute; 0: none
+  Bytes key;                              // idempotency; empty: none
+  bool verifier_required = false;
+};
+
+// What a caller keeps. With `outcome` other than ok or replayed there is no task.
+struct Receipt {
+  Outcome outcome = Outcome::ok;
+  Durability durability = Durability::memory;
+  TaskId task = id_none;
+  AgentId agent = id_none;
+  uint32_t offer = 0, version = 0;        // version 0: addressed directly
+  uint16_t attempt = 1;
+  float score = 0;
+  uint64_t price = 0, reserved = 0;
+  uint64_t epoch = 0;                     // of the policy decision
+  Position position = position_none;      // of the record: also its Merkle leaf; refusals have one too
+  std::string reason;                     // of a refusal, for people
+};
+
+struct Completion {
+  TaskId task = id_none;
+  Digest artifact{};
+  Usage usage;
+  std::optional<uint64_t> total_tokens;   // must equal the sum of usage: usage_inconsistent
+};
+
+enum class Verdict : uint8_t { accept = 0, reject = 1, withdraw = 2 };  // withdraw: void the task
+
+// A task on its way to its worker. Out only when its record is durable.
+struct Delivery {
+  TaskId task = id_none;
+  AgentId worker = id_none, requester = id_none;
+  uint16_t attempt = 1;
+  uint64_t deadline_ns = 0;
+  std::string task_class;
+  std::vector<uint8_t> payload;
+  std::vector<LatentId> latents;          // live handles, id_none where the content is gone
+  bool latent_missing = false;
+};
+
+// One event as people read it. `fields` are in the order of the record.
+struct EventInfo {
+  Position position = 0;
+  uint64_t time_ns = 0;
+  std::string type;
+  AgentId tenant = id_none;
+  std::vector<std::pair<std::string, std::string>> fields;
+};
+
+struct MemoryReport {
+  uint64_t agents = 0, capabilities = 0, ledger = 0, tasks = 0, journal = 0, mailboxes = 0,
+           latents = 0, latent_pages = 0;
+};
+
+struct ConceptHashes {
+  Digest agent{}, capability{}, policy{}, ledger{}, task{}, all{};
+};
+
+class Kernel {
+ public:
+  static std::unique_ptr<Kernel> open(const KernelOptions& options);
+  ~Kernel();
+  void close();                            // flushes; later calls throw closed. Idempotent.
+
+  AgentId root() const;
+  Clock& clock();
+
+  // --- agents
+  // ids_out: one for each. Throws as AgentTable::check_add, and not_permitted.
+  void add_agents(AgentId actor, const AgentsAdded& added, std::span<AgentId> ids_out);
+  Position revoke(AgentId actor, AgentId agent);
+  AgentInfo agent(AgentId actor, AgentId agent) const;
+  uint32_t agent_count() const;
+  AgentId find_agent(AgentId actor, std::string_view name, AgentId parent = id_none) const;  // id_none
+
+  // --- capabilities
+  uint32_t create_space(AgentId actor, const SpaceSpec& spec);
+  uint32_t space(std::string_view name) const;        // throws unknown_space
+  SpaceSpec space_spec(uint32_t space) const;
+  // offers.agents are ids here; `space` index_none: "default", created by the first publish.
+  struct PublishRequest {
+    std::span<const AgentId> agents;
+    uint32_t space = index_none;
+    Offers offers;                          // .agents ignored
+    std::span<const uint32_t> expected;     // versions, or empty
+  };
+  void publish(AgentId actor, const PublishRequest& request, std::span<uint32_t> versions_out);
+  Position withdraw(AgentId actor, AgentId agent, uint32_t offer, uint32_t space);
+  struct MatchRequest {
+    MatrixView<const float> queries;
+    uint32_t space = 0, k = 10, threads = 1;
+    std::span<const Feasible> feasible;     // one, or one a query
+  };
+  // Ids instead of indices; see CapabilityStore::search for the shapes.
+  void match(AgentId actor, const MatchRequest& request, std::span<AgentId> agents_out,
+             std::span<uint32_t> offers_out, std::span<uint32_t> versions_out,
+             std::span<float> scores_out, std::span<int32_t> counts_out);
+  Refusals explain_match(AgentId actor, uint32_t space, const Feasible& feasible);
+
+  // --- policy
+  uint64_t load_policy(AgentId actor, std::string_view text);   // -> epoch
+  Decision check_policy(AgentId actor, AgentId principal, Action action, AgentId resource,
+                        std::span<const std::pair<Fact, int64_t>> facts, std::string_view task_class);
+  std::shared_ptr<const Program> policy() const;
+  uint64_t policy_epoch() const;
+
+  // --- ledger
+  UnitId unit(std::string_view name) const;            // throws unknown_account
+  const std::string& unit_name(UnitId unit) const;
+  Position fund(AgentId actor, AgentId agent, uint64_t amount, std::string_view unit);
+  Position set_rates(AgentId actor, std::string_view unit, uint8_t tier, const Rates& rates);
+  // One record for all. holds_out (or empty): ids of pending ones. atomic: all or none.
+  Position transfer(AgentId actor, std::span<const Transfer> transfers, bool atomic,
+                    std::span<TransferOutcome> outcomes_out, std::span<HoldId> holds_out);
+  AccountInfo account(AgentId actor, AgentId agent, UnitId unit,
+                      AccountPurpose purpose = AccountPurpose::balance) const;
+  std::vector<AccountInfo> accounts(AgentId actor) const;
+  Ledger::Totals totals(UnitId unit) const;
+
+  // --- tasks
+  // Refusals are outcomes here; the bindings raise for the single call.
+  Receipt dispatch(AgentId actor, const DispatchRequest& request);
+  // One flush for all; a record and a leaf for each. atomic: all or none (outcome aborted).
+  void dispatch_many(AgentId actor, std::span<const DispatchRequest> requests,
+                     std::span<Receipt> receipts_out, bool atomic);
+  // As dispatch, but returns before the record is durable: only for a caller that holds the receipt
+  // back until durable_count() > receipt.position.
+  Receipt dispatch_begin(AgentId actor, const DispatchRequest& request);
+  // Throws unknown_task, not_permitted, illegal_transition, usage_inconsistent, exceeds_hold …
+  Position complete(AgentId actor, const Completion& completion);
+  Position judge(AgentId actor, TaskId task, Verdict verdict, AgentId verifier);
+  // The task goes elsewhere: to `to`, or to the best match of `query`; budget: what is left.
+  Receipt escalate(AgentId actor, TaskId task, const DispatchRequest& to);
+  void complete_many(AgentId actor, std::span<const Completion> completions,
+                     std::span<Outcome> outcomes_out);
+  void judge_many(AgentId actor, std::span<const TaskId> tasks, Verdict verdict, AgentId verifier,
+                  std::span<Outcome> outcomes_out);
+  void escalate_many(AgentId actor, std::span<const TaskId> tasks,
+                     std::span<const DispatchRequest> to, std::span<Receipt> receipts_out);
+  Task task(AgentId actor, TaskId task) const;         // payload included; extents are read
+  std::string task_class(const Task& task) const;
+  uint32_t task_count() const;
+  Receipt lookup(AgentId actor, Bytes key) const;      // what a key was used for; unknown_task
+  Economics economics() const;
+  std::optional<Economics> economics_of_class(std::string_view task_class) const;
+  Economics economics_of_tier(uint8_t tier) const;
+  // Due expiries, as a command would apply them first; returns how many. The flusher calls it.
+  uint32_t tick();
+
+  // --- flow plane
+  Outcome send(const MessageHeader& header, Bytes payload);   // policy bit, liveness, box
+  void send_many(AgentId sender, std::span<const AgentId> to, MatrixView<const uint8_t> payloads,
+                 std::span<const uint32_t> sizes, std::span<Outcome> outcomes_out);
+  // Deliveries of durable tasks first, then messages.
+  size_t drain(MessageBatch& batch, std::vector<Delivery>& deliveries, size_t count_max);
+  bool receive(AgentId agent, MessageBatch& batch, std::vector<Delivery>& deliveries);
+  MailboxTable& mailboxes();
+  LatentPool& latents();
+  uint32_t tenant_index(AgentId agent) const;          // throws unknown_agent
+
+  // --- journal
+  Journal& journal();
+  EventInfo event(AgentId actor, Position position);
+  ConceptHashes state_hash() const;
+  void flush();
+  uint64_t durable_count() const;
+  // Written (8 bytes) by the flusher when the durable watermark moves; -1: none. For event loops.
+  void set_notify_fd(int fd);
+  void request_flush();                                // wakes the flusher; never blocks
+
+  MemoryReport memory() const;
+
+ private:
+  Kernel();
+  struct Inner;
+  std::unique_ptr<Inner> inner_;
+  friend struct Inner;
+};
+
+// Offline: verify_journal, then the fold. Throws the first corruption.
+struct KernelVerification {
+  VerifyReport journal;
+  ConceptHashes state;
+  bool balanced = false;                   // debits = credits in every unit
+};
+KernelVerification verify_directory(const std::string& directory,
+                                    const std::function<void(uint64_t, uint64_t)>& progress);
+
+}  // namespace hanse

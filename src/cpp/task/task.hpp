@@ -1,0 +1,156 @@
+// One unit of work toward an artifact, and its legal transitions.
+//
+//   dispatched -> completed -> accepted | rejected
+//   completed | rejected -> escalated = dispatched again, elsewhere (attempt + 1), same task id
+//   dispatched | completed | rejected -> voided | expired
+//
+// Record plane: one thread at a time; `check_*` is const, `apply_*` follows from a record.
+#pragma once
+
+#include <string>
+#include <unordered_map>
+#include <unordered_set>
+#include <vector>
+
+#include "base/chunked_hash.hpp"
+#include "base/ids.hpp"
+#include "base/outcome.hpp"
+#include "ledger/ledger.hpp"
+
+namespace hanse {
+
+enum class TaskState : uint8_t {
+  dispatched = 0, completed = 1, accepted = 2, rejected = 3, voided = 4, expired = 5
+};
+const char* task_state_name(TaskState state);
+
+constexpr uint32_t latents_per_task_max = 8;
+constexpr uint32_t task_class_size_max = 64;
+constexpr uint32_t key_size_max = 64;
+constexpr uint32_t payload_inline_max = 4096;      // above: an extent
+constexpr uint32_t payload_size_max = 16u << 20;
+
+// A latent as a record names it: enough to know later what the worker was given.
+struct LatentManifest {
+  Digest content{};       // keyed hash, the latent's identity
+  Digest fingerprint{};
+  uint32_t tokens = 0;
+  uint64_t size_bytes = 0;
+};
+
+struct Task {
+  AgentId requester = id_none, worker = id_none, verifier = id_none;
+  uint32_t space = 0, offer = 0, version = 0;   // what was matched; version 0: addressed directly
+  uint8_t tier = 0;
+  TaskState state = TaskState::dispatched;
+  bool verifier_required = false;
+  uint16_t task_class = 0;      // index into class names
+  uint16_t attempt = 1;         // deliveries so far
+  UnitId unit = 0;
+  uint64_t price = 0;           // the worker's fee on acceptance
+  uint64_t budget = 0;          // of the whole task
+  uint64_t spent = 0;           // posted so far: usage and fee
+  HoldId hold = 0;
+  uint64_t dispatched_ns = 0, deadline_ns = 0;  // 0: none
+  Position dispatched_at = 0, changed_at = 0;   // journal positions
+  uint64_t epoch = 0;           // of the policy decision
+  float score = 0;
+  Digest artifact{};
+  Usage usage{};                // summed over attempts
+  std::vector<uint8_t> payload; // up to payload_inline_max; else payload_extent
+  Digest payload_extent{};
+  uint32_t payload_size = 0;
+  std::vector<LatentManifest> latents;
+};
+
+// What an idempotency key was used up by.
+struct KeyedResult {
+  Digest body{};                // of the request, so that another body is a conflict
+  Position position = 0;        // of the record
+  TaskId task = id_none;        // none: a refusal
+  Outcome outcome = Outcome::ok;
+};
+
+// Cost of accepted work, folded as tasks settle. tier 255 / class index_none: all.
+struct Economics {
+  uint64_t dispatched = 0, completed = 0, accepted = 0, rejected = 0, escalated = 0;
+  uint64_t voided = 0, expired = 0;
+  u128 spend = 0;               // everything posted
+  Usage usage{};
+};
+
+class TaskTable {
+ public:
+  uint32_t count() const { return uint32_t(tasks_.size()); }
+  bool contains(TaskId id) const { return index_of(id) < tasks_.size() && generation_of(id) == 1; }
+  uint32_t index_checked(TaskId id) const;  // throws unknown_task
+  TaskId id_at(uint32_t index) const { return make_id(index, 1); }
+  const Task& at(uint32_t index) const { return tasks_[index]; }
+
+  // Throw illegal_transition naming state and verb, already_resolved for a settled task,
+  // duplicate_artifact (the same artifact accepted twice).
+  void check_complete(uint32_t index) const;
+  void check_accept(uint32_t index) const;
+  void check_reject(uint32_t index) const;
+  void check_escalate(uint32_t index) const;
+  void check_void(uint32_t index) const;
+
+  uint32_t apply_dispatch(Task task);  // returns the index
+  void apply_complete(uint32_t index, const Digest& artifact, const Usage& usage, uint64_t cost,
+                      Position position);
+  void apply_accept(uint32_t index, AgentId verifier, uint64_t fee, Position position);
+  void apply_reject(uint32_t index, AgentId verifier, Position position);
+  struct Escalation {
+    AgentId worker;
+    uint32_t space, offer, version;
+    uint8_t tier;
+    uint64_t price;
+    HoldId hold;
+    uint64_t epoch;
+    float score;
+  };
+  void apply_escalate(uint32_t index, const Escalation& to, Position position);
+  void apply_void(uint32_t index, Position position);
+  void apply_expire(uint32_t index, Position position);
+  void apply_redeliver(uint32_t index, Position position);  // attempt + 1, after reopening
+
+  uint16_t class_find_or_add(std::string_view name);  // apply only
+  const std::string& class_name(uint16_t task_class) const { return classes_[task_class]; }
+  uint32_t class_count() const { return uint32_t(classes_.size()); }
+
+  const KeyedResult* keyed(uint32_t requester_index, Bytes key) const;
+  void apply_key(uint32_t requester_index, Bytes key, const KeyedResult& result);
+
+  // Work that a worker still owes, ascending by id.
+  void unfinished(std::vector<uint32_t>& indices_out) const;
+  // Tasks past their deadline and not settled, ascending by (deadline, id), at most `limit`.
+  void due(uint64_t now_ns, uint32_t limit, std::vector<uint32_t>& indices_out) const;
+  uint64_t earliest_deadline_ns() const;  // UINT64_MAX: none
+
+  const Economics& economics() const { return total_; }
+  const Economics& economics_of_class(uint16_t task_class) const { return by_class_[task_class]; }
+  const Economics& economics_of_tier(uint8_t tier) const { return by_tier_[tier]; }
+
+  Digest state_hash() const;
+  uint64_t memory_bytes() const;
+
+ private:
+  void settle(uint32_t index);
+  template <class F> void count(const Task& task, F&& change);
+
+  std::vector<Task> tasks_;
+  std::vector<std::string> classes_;
+  std::unordered_map<std::string, uint16_t> class_of_;
+  std::unordered_map<std::string, KeyedResult> keyed_;  // requester index (4 bytes) + key
+  std::multimap<uint64_t, uint32_t> deadlines_;
+  struct DigestHash {
+    size_t operator()(const Digest& digest) const;
+  };
+  std::unordered_set<Digest, DigestHash> accepted_artifacts_;
+  Economics total_;
+  std::vector<Economics> by_class_;
+  std::array<Economics, 256> by_tier_{};
+  mutable ChunkedHash hash_;
+};
+
+}  // namespace hanse
