@@ -69,6 +69,11 @@ struct KeyedResult {
   Position position = 0;        // of the record
   TaskId task = id_none;        // none: a refusal
   Outcome outcome = Outcome::ok;
+  // What the first receipt said; the task itself may have moved on.
+  AgentId worker = id_none;
+  uint32_t offer = 0, version = 0;
+  float score = 0;
+  uint64_t price = 0, reserved = 0, epoch = 0;
 };
 
 // Cost of accepted work, folded as tasks settle. tier 255 / class index_none: all.
