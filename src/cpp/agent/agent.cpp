@@ -94,9 +94,10 @@ void AgentTable::check_names(const AgentsAdded& added, uint32_t parent) const {
     const bool in_batch =
         seen.find(hash, [&](uint32_t other) { return added.names[other] == name; }) != index_none;
     if (in_batch || find(name, parent) != index_none)
-      throw Error(ErrorCode::name_taken, "name",
-                  "'" + name + (in_batch ? "' is in the batch twice" : "' is a child of the parent"),
-                  added.parent);
+      throw Error(
+          ErrorCode::name_taken, "name",
+          "'" + name + (in_batch ? "' is in the batch twice" : "' is a child of the parent"),
+          added.parent);
     seen.insert(hash, i);
   }
 }

@@ -18,8 +18,8 @@ namespace hanse {
 enum class AgentKind : uint8_t { agent = 0, human = 1, group = 2, tool = 3 };
 
 constexpr uint32_t delegation_depth_max = 16;
-constexpr uint64_t permissions_all = UINT64_MAX;    // in an `add`: as the parent
-constexpr uint64_t budget_unlimited = UINT64_MAX;   // in an `add`: as the parent
+constexpr uint64_t permissions_all = UINT64_MAX;   // in an `add`: as the parent
+constexpr uint64_t budget_unlimited = UINT64_MAX;  // in an `add`: as the parent
 constexpr uint32_t agents_per_add_max = 1u << 24;
 constexpr uint32_t agent_name_size_max = 256;
 
@@ -29,10 +29,10 @@ struct AgentsAdded {
   AgentId parent = id_none;
   AgentKind kind = AgentKind::agent;
   uint32_t count = 1;
-  uint64_t permissions = permissions_all;   // else a subset of the parent's
-  uint64_t budget_max = budget_unlimited;   // of one dispatch
+  uint64_t permissions = permissions_all;  // else a subset of the parent's
+  uint64_t budget_max = budget_unlimited;  // of one dispatch
   std::vector<std::string> names;
-  std::vector<Digest> identities;           // hash of each genesis key; empty: none
+  std::vector<Digest> identities;  // hash of each genesis key; empty: none
 };
 
 struct AgentInfo {
@@ -79,7 +79,7 @@ class AgentTable {
   // The nearest revoked agent on the chain, or index_none.
   uint32_t revoked_ancestor(uint32_t index) const;
 
-  uint32_t parent(uint32_t index) const { return parents_[index]; }   // index_none for the root
+  uint32_t parent(uint32_t index) const { return parents_[index]; }  // index_none for the root
   // The child of the root on the parent chain, where that is a group; else the root.
   uint32_t tenant(uint32_t index) const { return tenants_[index]; }
   AgentKind kind(uint32_t index) const { return kinds_[index]; }
@@ -114,7 +114,7 @@ class AgentTable {
   std::vector<uint32_t> name_of_, identity_of_;
   std::vector<std::string> names_;
   std::vector<Digest> identities_;
-  HashMap by_name_;            // the lowest index with that name
+  HashMap by_name_;  // the lowest index with that name
   HashMap by_parent_and_name_;
   uint64_t epoch_ = 1;
   mutable ChunkedHash hash_;
