@@ -8,6 +8,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+import bench.environment  # noqa: F401  (before numpy)
 from bench import data
 from bench.case import REGISTRY, Case, Settings, measure
 from bench.limits import measure_limits

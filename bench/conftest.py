@@ -2,6 +2,8 @@
 
 import pytest
 
+import bench.environment  # noqa: F401  (before numpy)
+
 
 def pytest_configure(config: pytest.Config) -> None:
     if hasattr(config.option, "benchmark_disable"):

@@ -2,9 +2,9 @@
 
 #include <pybind11/pybind11.h>
 
-namespace py = pybind11;
+namespace hanse::python {
 
-namespace hanse {
+namespace py = pybind11;
 
 void register_limits(py::module_& module) {
   module.def("cache_line_round_trip_ns", &cache_line_round_trip_ns,
@@ -13,4 +13,4 @@ void register_limits(py::module_& module) {
              "Nanoseconds for one cache line to travel to another CPU and back; NaN with one CPU.");
 }
 
-}  // namespace hanse
+}  // namespace hanse::python
