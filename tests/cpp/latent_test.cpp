@@ -65,6 +65,27 @@ TEST_F(LatentTest, sixty_four_readers_add_no_page_and_the_last_release_frees_all
   EXPECT_EQ(pool->status().handle_count, 0u);
 }
 
+// 36 layers of 8 heads of 128 in half precision: 147,456 bytes a token.
+TEST_F(LatentTest, a_thousand_tokens_of_a_large_model_are_held_once_for_64_readers) {
+  spec.layers = 36;
+  spec.kv_heads = 8;
+  spec.head_dim = 128;
+  spec.dtype = LatentDtype::float16;
+  std::vector<uint8_t> kv(147'456'000);
+  for (size_t i = 0; i < kv.size(); i += 509) kv[i] = uint8_t(i / 509 * 31);
+  const LatentId latent = pool->put(latent_owner, latent_tenant, spec, kv, 1000, {}, 1, 4096, 0);
+  EXPECT_EQ(info(latent).size_bytes, 147'456'000u);
+  const uint64_t page = 147'456 * 16, memory = pool->memory_bytes();
+  EXPECT_LE(pool->status().page_bytes_used, 147'456'000 + page);
+  std::vector<LatentId> readers;
+  for (int i = 0; i < 64; ++i) readers.push_back(pool->fork(latent, latent_owner, latent_tenant));
+  EXPECT_LE(pool->memory_bytes(), memory + page + 64 * 256);
+  pool->release(latent);
+  EXPECT_TRUE(read(readers[63]) == kv);
+  for (const LatentId reader : readers) pool->release(reader);
+  EXPECT_EQ(pool->status().page_bytes_used, 0u);
+}
+
 TEST_F(LatentTest, append_shares_full_pages_and_copies_the_partial_one) {
   for (const uint32_t old_count : {1u, 15u, 16u, 17u, 40u, 48u}) {
     for (const uint32_t more : {1u, 15u, 16u, 17u, 33u}) {
