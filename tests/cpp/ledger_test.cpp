@@ -102,6 +102,11 @@ TEST_F(LedgerTest, unit_names_are_checked) {
   EXPECT_EQ(code_of(""), ErrorCode::empty);
   EXPECT_EQ(code_of(std::string(33, 'x')), ErrorCode::too_large);
   EXPECT_EQ(code_of(std::string(32, 'x')), ErrorCode::invariant) << "thirty-two are fine";
+  for (uint32_t unit = ledger.unit_count(); unit < unit_count_max; ++unit)
+    EXPECT_EQ(ledger.apply_unit(std::to_string(unit)), unit);
+  EXPECT_EQ(code_of("one too many"), ErrorCode::quota_exceeded);
+  EXPECT_EQ(code_of("usd_micro"), ErrorCode::invariant) << "a unit that is there is fine";
+  EXPECT_THROW(ledger.apply_unit("one too many"), Error);
 }
 
 TEST_F(LedgerTest, funding_debits_the_issuance_account) {
