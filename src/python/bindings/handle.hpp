@@ -91,6 +91,7 @@ void register_journal(py::module_& module, KernelClass& kernel);
 KernelClass register_kernel(py::module_& module);
 void register_latent(py::module_& module, KernelClass& kernel);
 void register_ledger(py::module_& module, KernelClass& kernel);
+void register_limits(py::module_& module);
 void register_mailbox(py::module_& module, KernelClass& kernel);
 void register_message(py::module_& module);
 void register_policy(py::module_& module, KernelClass& kernel);
