@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from . import _core
 from .errors import NotFoundError
 from .reasons import code, refuse
 
@@ -100,7 +99,7 @@ class Agents:
         permissions: int | None = None,
         budget_max: int | None = None,
     ) -> NDArray[np.uint64]:
-        """Adds n agents alike, or one for each name, in one record. Returns their ids, uint64[n]."""
+        """Adds n agents alike, or one for each name, in one record. Returns ids, uint64[n]."""
         if isinstance(n_or_names, (int, np.integer)):
             return self._add(int(n_or_names), None, kind, parent, permissions, budget_max, None)
         if isinstance(n_or_names, (str, bytes)) or not isinstance(n_or_names, Sequence):
@@ -118,7 +117,7 @@ class Agents:
         Returns the journal position. Requests that wait for them end as Undeliverable.
         """
         position = self._kernel._core.revoke(self._kernel._acting(), agent)
-        self._kernel._mailbox.fail_dead_targets()
+        self._kernel._handlers.requests.fail_dead_targets()
         return position
 
     def get(self, agent: int) -> Agent:

@@ -95,10 +95,16 @@ class Capabilities:
         self._kernel = kernel
         self._spaces: dict[str, int] = {}
 
-    def _space(self, name: str) -> int:
+    def _space(self, name: str, lenient: bool = False) -> int:
+        """The number of a space. lenient: "default" need not be there yet."""
         known = self._spaces.get(name)
         if known is None:
-            known = self._spaces[name] = self._kernel._core.space(name)
+            try:
+                known = self._spaces[name] = self._kernel._core.space(name)
+            except NotFoundError:
+                if not lenient or name != "default":
+                    raise
+                return _core.SPACE_NONE
         return known
 
     def create_space(self, name: str, dim: int, *, metric: str = "cosine", model: str = "") -> int:
@@ -141,10 +147,7 @@ class Capabilities:
         Returns the versions, uint32[n]. Raises InvalidError, NotFoundError, ConflictError,
         DeniedError; nothing is published then.
         """
-        if space == "default" and space not in self._spaces:
-            number = _core.SPACE_NONE
-        else:
-            number = self._space(space)
+        number = self._space(space, lenient=True)
         return self._kernel._core.publish(
             self._kernel._acting(),
             number,

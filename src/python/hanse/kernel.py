@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from . import _core
 from .agent import Agents
 from .capability import Capabilities
+from .handlers import Handlers, event_loop_runs
 from .journal import Journal
 from .latent import Latents
 from .ledger import Ledger
-from .mailbox import Batch, DeadLetter, Mailbox, Message, event_loop_runs
+from .mailbox import Batch, DeadLetter, Message
 from .outcome import Outcome
 from .policy import Policy
 from .reasons import refuse
@@ -56,7 +57,7 @@ class ManualClock:
 
 
 class AgentView(_core.AgentView, Verbs):
-    """An agent that acts: `send` is one C call, and every other verb of `Verbs`. Made by as_agent."""
+    """An agent that acts, made by as_agent: every verb, and `send` as one C call."""
 
     __slots__ = ("_kernel",)
 
@@ -77,15 +78,14 @@ class AgentView(_core.AgentView, Verbs):
 class Kernel(Verbs):
     """A coordination kernel; open one with hanse.open. A context manager that closes it.
 
-    Its own verbs act as the root, or, inside a handler, as the agent that is handled. Any thread may
-    call the record plane. Messages belong to the first thread that drains them.
+    Its own verbs act as the root, or, inside a handler, as the agent that is handled (a batch: as
+    its group). Any thread may call the record plane; messages belong to the first thread that
+    drains them.
     """
 
-    def __init__(
-        self, core: _core.Kernel, directory: str | None, clock: ManualClock | None
-    ) -> None:
+    def __init__(self, core: _core.Kernel, directory: str | None, durability: str) -> None:
         self._core = core
-        self._clock = clock
+        self._durability = durability
         self._current: int | None = None
         self._thread = get_ident()
         self._loop: Bridge | None = None
@@ -98,7 +98,7 @@ class Kernel(Verbs):
         self.tasks = Tasks(self)
         self.latents = Latents(self)
         self.journal = Journal(self)
-        self._mailbox = Mailbox(self)
+        self._handlers = Handlers(self)
         self._root_view = AgentView(self, self.root)
 
     def __enter__(self) -> Kernel:
@@ -116,7 +116,7 @@ class Kernel(Verbs):
         """Flushes and closes; requests that wait end as Cancelled. Later calls raise Closed."""
         if self._core.is_closed():
             return
-        self._mailbox.close()
+        self._handlers.requests.cancel_all()
         if self._loop is not None:
             self._loop.close()
         self._core.close()
@@ -161,15 +161,15 @@ class Kernel(Verbs):
 
     def drain(self, *, max_messages: int = 16_384) -> Batch:
         """Takes out up to max_messages: tasks and messages that no handler took first."""
-        return self._mailbox.drain(max_messages)
+        return self._handlers.drain(max_messages)
 
     def receive(self, agent: int) -> Message | None:
         """The oldest task or message of one agent, or None."""
-        return self._mailbox.receive(agent)
+        return self._handlers.receive(agent)
 
     def reply(self, message: Message, payload: bytes) -> bool:
         """Answers a request that was pulled by receive. False: no one waits for it any more."""
-        return self._mailbox.answer(message, payload)
+        return self._handlers.requests.answer(message.request, bytes(payload))
 
     def on(self, agents: int | Iterable[int]) -> Callable[[HandlerFunction], HandlerFunction]:
         """Decorator: the function (or async function) gets each message of these agents.
@@ -179,7 +179,7 @@ class Kernel(Verbs):
         """
 
         def register(handler: HandlerFunction) -> HandlerFunction:
-            self._mailbox.on(agents, handler)
+            self._handlers.on(agents, handler)
             return handler
 
         return register
@@ -191,24 +191,24 @@ class Kernel(Verbs):
         """
 
         def register(handler: HandlerFunction) -> HandlerFunction:
-            self._mailbox.on_batch(group, handler)
+            self._handlers.on_batch(group, handler)
             return handler
 
         return register
 
     def run(self, *, max_messages: int | None = None) -> int:
-        """Drives the handlers until nothing is left, or max_messages; returns how many were handled.
+        """Drives the handlers until nothing is left, or max_messages; returns the handled ones.
 
         Messages of agents without a handler stay for drain and receive. Raises InvalidError
         (WrongThread) inside a running event loop: there the loop drives the handlers.
         """
-        return self._mailbox.run(max_messages)
+        return self._handlers.run(max_messages)
 
     def attach(self) -> None:
-        """Lets the running event loop drive the handlers. ask, as_agent and dispatch_async do it too."""
+        """Lets the running event loop drive the handlers; ask and as_agent do it, too."""
         self._bridge()
 
-    def _bridge(self, drive: bool = True) -> Bridge:
+    def _bridge(self) -> Bridge:
         if not event_loop_runs():
             refuse("WrongThread", "loop", "no event loop runs in this thread")
         import asyncio
@@ -223,7 +223,7 @@ class Kernel(Verbs):
             if bridge.loop.is_running():
                 refuse("WrongThread", "loop", "another event loop drives this kernel")
             bridge.close()
-        self._loop = Bridge(self, loop, drive)
+        self._loop = Bridge(self, loop)
         self._loop.schedule()
         return self._loop
 
@@ -232,7 +232,7 @@ class Kernel(Verbs):
 
         kept: taken out, but for agents without a handler; handler_failures; waiting_requests.
         """
-        return self._mailbox.counters()
+        return self._handlers.counters()
 
     def dead_letters(self) -> list[DeadLetter]:
         """The newest 1,024 messages that no one handled."""
@@ -246,7 +246,7 @@ class Kernel(Verbs):
     @property
     def durability(self) -> str:
         """each, batch or memory."""
-        return self._core.durability()
+        return self._durability
 
     @property
     def now_ns(self) -> int:
@@ -304,4 +304,4 @@ def open(
         fee_basis_points,
         read_only,
     )
-    return Kernel(core, path, clock)
+    return Kernel(core, path, durability or ("memory" if path is None else "each"))

@@ -30,11 +30,10 @@ def _schedule(bridge_of: weakref.ref[Bridge]) -> None:
 class Bridge:
     """Lives from the first use inside a loop until the kernel closes or another loop takes over."""
 
-    def __init__(self, kernel: Kernel, loop: asyncio.AbstractEventLoop, drive: bool) -> None:
+    def __init__(self, kernel: Kernel, loop: asyncio.AbstractEventLoop) -> None:
         self._kernel = kernel
         self._core = kernel._core
         self.loop = loop
-        self._drive = drive
         self._closed = False
         self._waiting: list[tuple[int, int, asyncio.Future[None]]] = []
         self._numbers = 0
@@ -43,7 +42,7 @@ class Bridge:
         loop.add_reader(self._fd, self._woken)
         # The core outlives this bridge and must not keep it alive.
         self._wake = functools.partial(_schedule, weakref.ref(self))
-        self._core.attach_loop(self._wake if drive else None, self._fd)
+        self._core.attach_loop(self._wake, self._fd)
         self._core.set_notify_fd(self._fd)
 
     async def durable(self, position: int) -> None:
@@ -64,8 +63,7 @@ class Bridge:
         except BlockingIOError:
             return
         self._resolve_durable()
-        if self._drive:
-            self._pump()
+        self._pump()
 
     def _resolve_durable(self) -> None:
         if not self._waiting:
@@ -100,17 +98,17 @@ class Bridge:
 
     def schedule(self) -> None:
         """Work may have arrived: one turn soon."""
-        if self._drive and not self._closed:
+        if not self._closed:
             self._core.work_arrived()
 
     def _pump(self) -> None:
         if self._closed:
             return
         self._core.pump_started()
-        mailbox = self._kernel._mailbox
-        if not mailbox.has_handlers:
+        handlers = self._kernel._handlers
+        if not handlers.any:
             return
-        taken, _ = mailbox.turn(_TURN_MESSAGES)
+        taken = handlers.turn(_TURN_MESSAGES)
         if taken:
             self.schedule()
 

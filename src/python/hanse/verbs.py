@@ -26,6 +26,7 @@ Tier = int | tuple[int, int]
 Payloads = NDArray[np.uint8] | tuple[NDArray[np.uint8], NDArray[np.uint32]] | Sequence[bytes] | None
 
 _ACCEPT, _REJECT, _VOID = range(3)
+_NO_USAGE = Usage()
 
 
 def key_bytes(key: bytes | str | None, field: str = "key") -> bytes | None:
@@ -55,7 +56,8 @@ class Verbs:
     def _terms(
         self,
         *,
-        space: str | None,
+        space: str,
+        lenient: bool = False,
         max_price: int | None,
         tier: Tier | None,
         skills: Skills | int | None,
@@ -72,7 +74,7 @@ class Verbs:
         if skills is not None and not isinstance(skills, Skills):
             skills = Skills(all=skills)
         return _core.Terms(
-            0 if space is None else kernel.capabilities._space(space),
+            kernel.capabilities._space(space, lenient),
             max_price,
             low,
             high,
@@ -135,7 +137,7 @@ class Verbs:
         if (to is None) == (query is None):
             refuse("OutOfRange", "to", "want either to or query")
         space = options.pop("space")
-        terms = self._terms(space=None if query is None else space, **options)
+        terms = self._terms(space=space, lenient=query is None, **options)
         row = self._owner()._core.dispatch(
             self._acting(), terms, to, query, payload, budget, key, wait
         )
@@ -279,7 +281,8 @@ class Verbs:
         if (to is None) == (queries is None):
             refuse("OutOfRange", "to", "want either to or queries")
         terms = self._terms(
-            space=None if queries is None else space,
+            space=space,
+            lenient=queries is None,
             max_price=max_price,
             tier=tier,
             skills=skills,
@@ -304,7 +307,7 @@ class Verbs:
         task: int,
         *,
         artifact: bytes,
-        usage: Usage = Usage(),
+        usage: Usage = _NO_USAGE,
         total_tokens: int | None = None,
     ) -> int:
         """The worker is done: artifact is the SHA-256 (32 bytes) of what it made.
@@ -374,7 +377,8 @@ class Verbs:
         if (to is None) == (query is None):
             refuse("OutOfRange", "to", "want either to or query")
         terms = self._terms(
-            space=None if query is None else space,
+            space=space,
+            lenient=query is None,
             max_price=max_price,
             tier=tier,
             skills=skills,
@@ -404,7 +408,8 @@ class Verbs:
         if (to is None) == (queries is None):
             refuse("OutOfRange", "to", "want either to or queries")
         terms = self._terms(
-            space=None if queries is None else space,
+            space=space,
+            lenient=queries is None,
             max_price=max_price,
             tier=tier,
             skills=skills,
@@ -438,7 +443,7 @@ class Verbs:
         the agent is unknown, revoked or its handler fails; Backpressure; Cancelled when the kernel
         closes), DeniedError.
         """
-        return self._owner()._mailbox.ask(self._acting(), to, payload, timeout)
+        return self._owner()._handlers.requests.ask(self._acting(), to, payload, timeout)
 
 
 def _row_count(queries: Any, to: Any, budgets: Any) -> int:
