@@ -116,6 +116,7 @@ class Ledger:
         )
         if outcome > TransferOutcome.exists:
             refuse_transfer(TransferOutcome(outcome), position)
+        assert position is not None  # a transfer that took place has its record
         return position, opened
 
     def transfer(

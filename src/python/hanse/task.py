@@ -221,4 +221,5 @@ class Tasks:
         row = self._kernel._core.economics(task_class, tier)
         if row is None:
             return Economics(0, 0, 0, 0, 0, 0, 0, 0, Usage())
-        return Economics(*row[:8], Usage(*row[8]))
+        counts, usage = row
+        return Economics(*counts, Usage(*usage))

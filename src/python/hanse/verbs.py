@@ -422,7 +422,7 @@ class Verbs:
 
     def lookup(self, key: bytes | str) -> Receipt:
         """What a key was used up by. Raises NotFoundError (UnknownTask): it is free."""
-        return receipt_of(self._owner()._core.lookup(self._acting(), key_bytes(key)))
+        return receipt_of(self._owner()._core.lookup(self._acting(), key_bytes(key) or b""))
 
     def send_many(
         self,
