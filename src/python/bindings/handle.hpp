@@ -93,6 +93,7 @@ void register_latent(py::module_& module, KernelClass& kernel);
 void register_ledger(py::module_& module, KernelClass& kernel);
 void register_limits(py::module_& module);
 void register_mailbox(py::module_& module, KernelClass& kernel);
+void register_limits(py::module_& module);
 void register_message(py::module_& module);
 void register_policy(py::module_& module, KernelClass& kernel);
 void register_task(py::module_& module, KernelClass& kernel);
