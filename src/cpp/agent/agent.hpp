@@ -7,10 +7,10 @@
 #include <optional>
 #include <string>
 #include <string_view>
-#include <unordered_map>
 #include <vector>
 
 #include "base/chunked_hash.hpp"
+#include "base/hash_map.hpp"
 #include "base/ids.hpp"
 
 namespace hanse {
@@ -18,18 +18,21 @@ namespace hanse {
 enum class AgentKind : uint8_t { agent = 0, human = 1, group = 2, tool = 3 };
 
 constexpr uint32_t delegation_depth_max = 16;
-constexpr uint64_t permissions_all = UINT64_MAX;
-constexpr uint64_t budget_unlimited = UINT64_MAX;
+constexpr uint64_t permissions_all = UINT64_MAX;   // in an `add`: as the parent
+constexpr uint64_t budget_unlimited = UINT64_MAX;  // in an `add`: as the parent
+constexpr uint32_t agents_per_add_max = 1u << 24;
+constexpr uint32_t agent_name_size_max = 256;
 
-// What one `add` record says. `count` agents alike; names empty, or one for each.
+// What one `add` record says. `count` agents alike; names empty, or one for each (an empty one:
+// unnamed).
 struct AgentsAdded {
   AgentId parent = id_none;
   AgentKind kind = AgentKind::agent;
   uint32_t count = 1;
-  uint64_t permissions = permissions_all;   // narrowed to the parent's by check
-  uint64_t budget_max = budget_unlimited;   // of one dispatch
+  uint64_t permissions = permissions_all;  // else a subset of the parent's
+  uint64_t budget_max = budget_unlimited;  // of one dispatch
   std::vector<std::string> names;
-  std::vector<Digest> identities;           // hash of each genesis key; empty: none
+  std::vector<Digest> identities;  // hash of each genesis key; empty: none
 };
 
 struct AgentInfo {
@@ -58,21 +61,26 @@ class AgentTable {
   AgentId id_at(uint32_t index) const { return make_id(index, 1); }
 
   // Throws unknown_agent, revoked, delegation_depth, attenuation_violation, name_taken (a name is
-  // unique among the children of one parent), out_of_range (count, name over 256 bytes).
+  // unique among the children of one parent), out_of_range (kind, count, table full, name over 256
+  // bytes, names or identities neither none nor one for each).
   void check_add(const AgentsAdded& added) const;
   // Indices are consecutive from the returned one.
   uint32_t apply_add(const AgentsAdded& added);
 
   // Revocation: the agent and every descendant cause no new effect. O(1): one epoch is bumped, and
   // `live` walks at most 16 parents the first time it is asked after that.
+  // Revoking again changes nothing.
   void apply_revoke(uint32_t index);
-  bool live(uint32_t index) const;
+  bool live(uint32_t index) const {
+    const uint32_t cached = live_cache_[index];
+    return cached >> 1 == live_stamp() ? (cached & 1) != 0 : live_uncached(index);
+  }
   uint64_t epoch() const { return epoch_; }
   // The nearest revoked agent on the chain, or index_none.
   uint32_t revoked_ancestor(uint32_t index) const;
 
-  uint32_t parent(uint32_t index) const { return parents_[index]; }   // index_none for the root
-  // The topmost group below the root on the parent chain; the root where there is none.
+  uint32_t parent(uint32_t index) const { return parents_[index]; }  // index_none for the root
+  // The child of the root on the parent chain, where that is a group; else the root.
   uint32_t tenant(uint32_t index) const { return tenants_[index]; }
   AgentKind kind(uint32_t index) const { return kinds_[index]; }
   uint32_t depth(uint32_t index) const { return depths_[index]; }
@@ -89,17 +97,26 @@ class AgentTable {
   uint64_t memory_bytes() const;
 
  private:
+  uint32_t live_stamp() const { return uint32_t(epoch_) & 0x7fffffff; }
+  bool live_uncached(uint32_t index) const;
+  void check_names(const AgentsAdded& added, uint32_t parent) const;
+  void apply_name(uint32_t index, std::string name);
+
   std::vector<uint32_t> parents_, tenants_;
   std::vector<AgentKind> kinds_;
   std::vector<uint8_t> depths_, revoked_;
   std::vector<uint64_t> permissions_, budgets_;
-  // Liveness cache: the epoch at which it was computed, and the answer in the lowest bit.
+  // Stamp of the epoch at which it was computed, and the answer in the lowest bit. No epoch has
+  // stamp 0.
   mutable std::vector<uint32_t> live_cache_;
-  std::vector<uint32_t> name_of_;  // index into names_, index_none where unnamed; may be shorter
+  // Index into names_ and identities_, index_none where there is none; may be shorter than the
+  // table, so that a million unnamed agents cost nothing here.
+  std::vector<uint32_t> name_of_, identity_of_;
   std::vector<std::string> names_;
-  std::unordered_map<uint32_t, Digest> identities_;
-  std::unordered_multimap<size_t, uint32_t> by_name_;  // hash of the name -> index
-  uint64_t epoch_ = 0;
+  std::vector<Digest> identities_;
+  HashMap by_name_;  // the lowest index with that name
+  HashMap by_parent_and_name_;
+  uint64_t epoch_ = 1;
   mutable ChunkedHash hash_;
 };
 

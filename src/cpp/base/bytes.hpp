@@ -34,6 +34,12 @@ class ByteWriter {
     put_bytes({reinterpret_cast<const uint8_t*>(text.data()), text.size()});
   }
 
+  // Overwrites a value put earlier; for lengths known only at the end.
+  template <class T>
+  void patch(size_t at, T value) {
+    std::memcpy(bytes_.data() + at, &value, sizeof(T));
+  }
+
   Bytes bytes() const { return bytes_; }
   size_t size() const { return bytes_.size(); }
   void clear() { bytes_.clear(); }

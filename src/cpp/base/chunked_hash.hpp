@@ -28,7 +28,8 @@ class ChunkedHash {
   Digest digest(uint32_t count, Encode&& encode) {
     ByteWriter writer;
     Sha256 all;
-    for (uint32_t chunk = 0; chunk < dirty_.size(); ++chunk) {
+    // Chunks past the end belong to entities that were taken back.
+    for (uint32_t chunk = 0; chunk < dirty_.size() && chunk * chunk_size < count; ++chunk) {
       if (dirty_[chunk]) {
         writer.clear();
         const uint32_t end = count < (chunk + 1) * chunk_size ? count : (chunk + 1) * chunk_size;

@@ -11,6 +11,8 @@ enum class CpuLevel : uint8_t { baseline, avx2, avx512, neon };
 // Throws Error(out_of_range) when HANSE_CPU names an unknown level or one that this machine lacks.
 // Read once; any thread.
 CpuLevel cpu_level();
+// The rule behind cpu_level(): what `forced` (may be null or empty) gives where `best` is the best.
+CpuLevel choose_cpu_level(const char* forced, CpuLevel best);
 const char* cpu_level_name(CpuLevel level);
 
 // SHA extensions, unless HANSE_CPU=baseline.

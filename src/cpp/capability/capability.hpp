@@ -15,7 +15,7 @@
 #include <string>
 #include <vector>
 
-#include "base/chunked_hash.hpp"
+#include "base/cpu.hpp"
 #include "base/ids.hpp"
 #include "base/view.hpp"
 
@@ -67,9 +67,13 @@ struct Refusals {
            skills = 0, region = 0;
 };
 
+struct CapabilitySpace;
+struct SearchTable;
+
 class CapabilityStore {
  public:
-  CapabilityStore();
+  CapabilityStore();                         // the instruction set of cpu_level()
+  explicit CapabilityStore(CpuLevel level);  // one that this machine has; answers don't differ
   ~CapabilityStore();
 
   // Spaces. The first publish creates "default".
@@ -126,8 +130,10 @@ class CapabilityStore {
   uint64_t memory_bytes() const;
 
  private:
-  struct Space;
-  std::vector<std::unique_ptr<Space>> spaces_;
+  CapabilitySpace& at(uint32_t space) const;  // throws unknown_space
+
+  const SearchTable& table_;
+  std::vector<std::unique_ptr<CapabilitySpace>> spaces_;
   mutable std::shared_mutex mutex_;
   uint64_t live_epoch_ = 0;
 };

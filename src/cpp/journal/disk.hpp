@@ -17,8 +17,8 @@ class File {
   virtual uint64_t size() const = 0;
   virtual void read(uint64_t offset, std::span<uint8_t> out) = 0;  // exactly, or Error(corrupt)
   virtual void write(uint64_t offset, Bytes bytes) = 0;
-  virtual void sync() = 0;                          // fdatasync
-  virtual void allocate(uint64_t size_bytes) = 0;   // zero-filled up to size; Error(storage_full)
+  virtual void sync() = 0;                         // fdatasync
+  virtual void allocate(uint64_t size_bytes) = 0;  // zero-filled up to size; Error(storage_full)
   virtual void truncate(uint64_t size_bytes) = 0;
 };
 

@@ -24,6 +24,8 @@ class MerkleTree {
   uint64_t memory_bytes() const;
 
  private:
+  Digest subtree(uint64_t first, uint64_t count) const;
+
   // levels_[h][i] is the root of the complete subtree of 2^h leaves from leaf i * 2^h.
   std::vector<std::vector<Digest>> levels_;
 };

@@ -17,9 +17,9 @@ struct SimulatedCrash {};
 enum class Unsynced : uint8_t { none, all, random, torn };
 
 struct DiskFaults {
-  uint64_t crash_at = UINT64_MAX;       // operation number
-  uint64_t fail_sync_at = UINT64_MAX;   // this sync throws Error(storage_failed), once
-  uint64_t full_at = UINT64_MAX;        // from here on allocate and growing writes throw storage_full
+  uint64_t crash_at = UINT64_MAX;      // operation number
+  uint64_t fail_sync_at = UINT64_MAX;  // this sync throws Error(storage_failed), once
+  uint64_t full_at = UINT64_MAX;  // from here on allocate and growing writes throw storage_full
 };
 
 class SimulatedDisk final : public Disk {

@@ -159,6 +159,7 @@ class Kernel {
   // --- ledger
   UnitId unit(std::string_view name) const;            // throws unknown_account
   const std::string& unit_name(UnitId unit) const;
+  uint16_t unit_count() const;
   Position fund(AgentId actor, AgentId agent, uint64_t amount, std::string_view unit);
   Position set_rates(AgentId actor, std::string_view unit, uint8_t tier, const Rates& rates);
   // One record for all. holds_out (or empty): ids of pending ones. atomic: all or none.

@@ -7,12 +7,16 @@
 // Record plane: one thread at a time; `check_*` is const, `apply_*` follows from a record.
 #pragma once
 
+#include <array>
+#include <deque>
+#include <set>
 #include <string>
-#include <unordered_map>
-#include <unordered_set>
+#include <string_view>
+#include <utility>
 #include <vector>
 
 #include "base/chunked_hash.hpp"
+#include "base/hash_map.hpp"
 #include "base/ids.hpp"
 #include "base/outcome.hpp"
 #include "ledger/ledger.hpp"
@@ -20,19 +24,26 @@
 namespace hanse {
 
 enum class TaskState : uint8_t {
-  dispatched = 0, completed = 1, accepted = 2, rejected = 3, voided = 4, expired = 5
+  dispatched = 0,
+  completed = 1,
+  accepted = 2,
+  rejected = 3,
+  voided = 4,
+  expired = 5
 };
 const char* task_state_name(TaskState state);
 
 constexpr uint32_t latents_per_task_max = 8;
 constexpr uint32_t task_class_size_max = 64;
+constexpr uint32_t task_class_count_max = 65535;
+constexpr uint16_t task_class_none = UINT16_MAX;
 constexpr uint32_t key_size_max = 64;
-constexpr uint32_t payload_inline_max = 4096;      // above: an extent
+constexpr uint32_t payload_inline_max = 4096;  // above: an extent
 constexpr uint32_t payload_size_max = 16u << 20;
 
 // A latent as a record names it: enough to know later what the worker was given.
 struct LatentManifest {
-  Digest content{};       // keyed hash, the latent's identity
+  Digest content{};  // keyed hash, the latent's identity
   Digest fingerprint{};
   uint32_t tokens = 0;
   uint64_t size_bytes = 0;
@@ -40,24 +51,24 @@ struct LatentManifest {
 
 struct Task {
   AgentId requester = id_none, worker = id_none, verifier = id_none;
-  uint32_t space = 0, offer = 0, version = 0;   // what was matched; version 0: addressed directly
+  uint32_t space = 0, offer = 0, version = 0;  // what was matched; version 0: addressed directly
   uint8_t tier = 0;
   TaskState state = TaskState::dispatched;
   bool verifier_required = false;
-  uint16_t task_class = 0;      // index into class names
-  uint16_t attempt = 1;         // deliveries so far
+  uint16_t task_class = 0;  // index into class names
+  uint16_t attempt = 1;     // deliveries so far
   UnitId unit = 0;
-  uint64_t price = 0;           // the worker's fee on acceptance
-  uint64_t budget = 0;          // of the whole task
-  uint64_t spent = 0;           // posted so far: usage and fee
+  uint64_t price = 0;   // the worker's fee on acceptance
+  uint64_t budget = 0;  // of the whole task
+  uint64_t spent = 0;   // posted so far: usage and fee
   HoldId hold = 0;
   uint64_t dispatched_ns = 0, deadline_ns = 0;  // 0: none
   Position dispatched_at = 0, changed_at = 0;   // journal positions
-  uint64_t epoch = 0;           // of the policy decision
+  uint64_t epoch = 0;                           // of the policy decision
   float score = 0;
   Digest artifact{};
-  Usage usage{};                // summed over attempts
-  std::vector<uint8_t> payload; // up to payload_inline_max; else payload_extent
+  Usage usage{};                 // summed over attempts
+  std::vector<uint8_t> payload;  // up to payload_inline_max; else payload_extent
   Digest payload_extent{};
   uint32_t payload_size = 0;
   std::vector<LatentManifest> latents;
@@ -65,17 +76,24 @@ struct Task {
 
 // What an idempotency key was used up by.
 struct KeyedResult {
-  Digest body{};                // of the request, so that another body is a conflict
-  Position position = 0;        // of the record
-  TaskId task = id_none;        // none: a refusal
+  Digest body{};          // of the request, so that another body is a conflict
+  Position position = 0;  // of the record
+  TaskId task = id_none;  // none: a refusal
   Outcome outcome = Outcome::ok;
+  // What the first receipt said; the task itself may have moved on.
+  AgentId worker = id_none;
+  uint32_t offer = 0, version = 0;
+  float score = 0;
+  uint64_t price = 0, reserved = 0, epoch = 0;
 };
 
-// Cost of accepted work, folded as tasks settle. tier 255 / class index_none: all.
+// Cost of accepted work, folded with every transition. Usage and spend count for the tier that
+// caused them. A task counts as dispatched once in total and in its class, and once in each tier
+// that it is sent to. Usage saturates at 2^64 - 1.
 struct Economics {
   uint64_t dispatched = 0, completed = 0, accepted = 0, rejected = 0, escalated = 0;
   uint64_t voided = 0, expired = 0;
-  u128 spend = 0;               // everything posted
+  u128 spend = 0;  // everything posted
   Usage usage{};
 };
 
@@ -87,15 +105,16 @@ class TaskTable {
   TaskId id_at(uint32_t index) const { return make_id(index, 1); }
   const Task& at(uint32_t index) const { return tasks_[index]; }
 
-  // Throw illegal_transition naming state and verb, already_resolved for a settled task,
-  // duplicate_artifact (the same artifact accepted twice).
+  // Throw illegal_transition naming state and verb (also: accept without an artifact, which is one
+  // of zeros), already_resolved for a settled task, duplicate_artifact (the same artifact accepted
+  // twice).
   void check_complete(uint32_t index) const;
   void check_accept(uint32_t index) const;
   void check_reject(uint32_t index) const;
   void check_escalate(uint32_t index) const;
   void check_void(uint32_t index) const;
 
-  uint32_t apply_dispatch(Task task);  // returns the index
+  uint32_t apply_dispatch(Task task);  // in state dispatched, of a known class; returns the index
   void apply_complete(uint32_t index, const Digest& artifact, const Usage& usage, uint64_t cost,
                       Position position);
   void apply_accept(uint32_t index, AgentId verifier, uint64_t fee, Position position);
@@ -114,10 +133,14 @@ class TaskTable {
   void apply_expire(uint32_t index, Position position);
   void apply_redeliver(uint32_t index, Position position);  // attempt + 1, after reopening
 
+  uint16_t class_find(std::string_view name) const;  // task_class_none
+  // Throws too_large (name), quota_exceeded (a new class where the table is full).
+  void check_class(std::string_view name) const;
   uint16_t class_find_or_add(std::string_view name);  // apply only
   const std::string& class_name(uint16_t task_class) const { return classes_[task_class]; }
   uint32_t class_count() const { return uint32_t(classes_.size()); }
 
+  // nullptr where the key is new. Valid for as long as the table. A key is applied once.
   const KeyedResult* keyed(uint32_t requester_index, Bytes key) const;
   void apply_key(uint32_t requester_index, Bytes key, const KeyedResult& result);
 
@@ -135,22 +158,33 @@ class TaskTable {
   uint64_t memory_bytes() const;
 
  private:
-  void settle(uint32_t index);
-  template <class F> void count(const Task& task, F&& change);
-
-  std::vector<Task> tasks_;
-  std::vector<std::string> classes_;
-  std::unordered_map<std::string, uint16_t> class_of_;
-  std::unordered_map<std::string, KeyedResult> keyed_;  // requester index (4 bytes) + key
-  std::multimap<uint64_t, uint32_t> deadlines_;
-  struct DigestHash {
-    size_t operator()(const Digest& digest) const;
+  struct Keyed {
+    uint32_t requester;
+    std::string key;
+    KeyedResult result;
   };
-  std::unordered_set<Digest, DigestHash> accepted_artifacts_;
+
+  [[noreturn]] void refuse(uint32_t index, const char* verb) const;
+  Task& change(uint32_t index, TaskState state, Position position);
+  template <class Change>
+  void fold(const Task& task, Change&& change);
+  static void count_attempt(Task& task);
+  uint32_t accepted_find(const Digest& artifact) const;
+  Digest economics_hash() const;
+
+  // Deques: growing copies nothing, and references stay valid.
+  std::deque<Task> tasks_;
+  std::deque<Keyed> keyed_;  // in the order of the journal
+  HashMap keyed_of_;         // by requester and key
+  HashMap accepted_;         // tasks by the artifact that was accepted
+  std::vector<std::string> classes_;
+  HashMap class_of_;
+  std::set<std::pair<uint64_t, uint32_t>> deadlines_;  // of tasks that are not settled
   Economics total_;
   std::vector<Economics> by_class_;
   std::array<Economics, 256> by_tier_{};
-  mutable ChunkedHash hash_;
+  uint64_t owned_bytes_ = 0;  // payloads, manifests and long keys
+  mutable ChunkedHash hash_, keyed_hash_;
 };
 
 }  // namespace hanse

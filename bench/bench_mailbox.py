@@ -1,0 +1,302 @@
+"""mailbox: what does a message between two agents of one process cost?"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from itertools import cycle
+from typing import Any
+
+import hanse
+import numpy as np
+import numpy.typing as npt
+
+from bench.case import Contest, Sample, Settings, case, each, peer, rate
+
+AGENTS = 10_000
+PAYLOAD_BYTES = 64
+SEED = 7
+Ids = npt.NDArray[np.uint64]
+
+
+def forwards(ids: Ids, count: int) -> Ids:
+    """Where the next `count` messages go: a random agent each, chosen before the clock starts."""
+    chosen: Ids = ids[np.random.default_rng(SEED).integers(0, len(ids), count)]
+    return chosen
+
+
+def tokens(count: int) -> npt.NDArray[np.uint8]:
+    """`count` payloads of 64 bytes that can be told apart."""
+    payloads = np.zeros((count, PAYLOAD_BYTES), np.uint8)
+    payloads[:, :8] = np.arange(count, dtype="<u8")[:, None].view(np.uint8)
+    return payloads
+
+
+def put_in(kernel: hanse.Kernel, ids: Ids, payloads: npt.NDArray[np.uint8]) -> None:
+    outcomes = kernel.send_many(forwards(ids, len(payloads)), payloads)
+    assert not np.any(outcomes), "a token was refused at the start"
+
+
+def drained(kernel: hanse.Kernel, count_max: int) -> npt.NDArray[np.uint8]:
+    """Everything that is queued; fails where more than `count_max` come out."""
+    parts: list[npt.NDArray[np.uint8]] = []
+    while len(batch := kernel.drain(max_messages=16_384).payload):
+        parts.append(np.array(batch))
+        assert sum(map(len, parts)) <= count_max, "a message was doubled"
+    return np.concatenate(parts) if parts else np.empty((0, PAYLOAD_BYTES), np.uint8)
+
+
+def check_tokens(kernel: hanse.Kernel, payloads: npt.NDArray[np.uint8]) -> None:
+    """Every token is queued once, byte for byte."""
+    found = drained(kernel, len(payloads))
+    numbers = np.sort(found[:, :8].copy().view("<u8").ravel())
+    np.testing.assert_array_equal(numbers, np.arange(len(payloads)))
+    np.testing.assert_array_equal(found[:, 8:], 0)
+
+
+def asyncio_storm(agents: int, in_flight: int, count: int) -> Sample:
+    """A queue and a coroutine an agent, each forwarding what it gets: messages a second / 1e6."""
+
+    async def storm() -> float:
+        queues: list[asyncio.Queue[bytes]] = [asyncio.Queue() for _ in range(agents)]
+        targets = cycle(np.random.default_rng(SEED).integers(0, agents, 65_536).tolist())
+        done = asyncio.Event()
+        handled = 0
+
+        async def agent(own: asyncio.Queue[bytes]) -> None:
+            nonlocal handled
+            while True:
+                token = await own.get()
+                handled += 1
+                if handled >= count:
+                    done.set()
+                queues[next(targets)].put_nowait(token)
+
+        running = [asyncio.create_task(agent(queue)) for queue in queues]
+        await asyncio.sleep(0)
+        start = time.perf_counter_ns()
+        for i in range(in_flight):
+            queues[i % agents].put_nowait(bytes(PAYLOAD_BYTES))
+        await done.wait()
+        taken_ns = time.perf_counter_ns() - start
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
+        return handled / (taken_ns / 1e9) / 1e6
+
+    return lambda: asyncio.run(storm())
+
+
+@case("mailbox", "M messages/s", "higher")
+@contextlib.contextmanager
+def handler(settings: Settings) -> Iterator[Contest]:
+    """How fast do 10,000 agents forward 64-byte tokens, one Python handler call a message?"""
+    agents, in_flight = settings.size(AGENTS, 500), settings.size(10_000, 500)
+    count = settings.size(500_000, 5_000)
+    with hanse.open() as kernel:
+        ids = kernel.agents.add_many(agents)
+        next_target = cycle(forwards(ids, 65_536).tolist()).__next__
+        send = kernel.send
+        handled = 0
+
+        @kernel.on(ids)
+        def forward(message: hanse.Message) -> None:
+            nonlocal handled
+            handled += 1
+            send(next_target(), message.payload)
+
+        payloads = tokens(in_flight)
+        put_in(kernel, ids, payloads)
+
+        def check() -> None:
+            assert kernel.run(max_messages=count) == count == handled
+
+        body = [0]
+
+        def bare() -> None:
+            for _ in range(count):
+                forward_bare(body)
+
+        def forward_bare(seen: list[int]) -> None:
+            seen[0] += 1
+            next_target()
+
+        yield Contest(
+            hanse=rate(count, lambda: kernel.run(max_messages=count), 1e6),
+            check=check,
+            peers=[peer("asyncio.Queue", asyncio_storm(agents, in_flight, count // 4))],
+            limit="the handler's body called in a loop",
+            limit_sample=rate(count, bare, 1e6),
+        )
+
+
+@case("mailbox", "M messages/s", "higher")
+@contextlib.contextmanager
+def batch(settings: Settings) -> Iterator[Contest]:
+    """How fast do 10,000 agents forward 64-byte tokens in numpy batches, targets precomputed?"""
+    agents, in_flight = settings.size(AGENTS, 500), settings.size(65_536, 1_000)
+    batch_max, turns = 16_384, settings.size(128, 4)
+    with hanse.open() as kernel:
+        ids = kernel.agents.add_many(agents)
+        targets = forwards(ids, batch_max * 8)
+        payloads = tokens(in_flight)
+        put_in(kernel, ids, payloads)
+        per_turn = min(batch_max, in_flight)
+        starts = [i * batch_max % len(targets) for i in range(turns)]
+
+        def storm() -> int:
+            moved = 0
+            for start in starts:
+                got = kernel.drain(max_messages=batch_max)
+                count = len(got.sender)
+                kernel.send_many(targets[start : start + count], got.payload)
+                moved += count
+            return moved
+
+        def check() -> None:
+            assert storm() == turns * per_turn
+            check_tokens(kernel, payloads)
+            put_in(kernel, ids, payloads)
+
+        plain = forwards(ids, per_turn).astype(np.uint32)
+        rows = payloads[:per_turn]
+        copied = np.empty_like(rows)
+
+        def partition() -> None:
+            for _ in range(turns):
+                np.take(rows, np.argsort(plain, kind="stable"), axis=0, out=copied, mode="clip")
+
+        count = turns * per_turn
+        yield Contest(
+            hanse=rate(count, storm, 1e6),
+            check=check,
+            peers=[peer("asyncio.Queue", asyncio_storm(agents, agents, min(count, 100_000)))],
+            limit="numpy argsort + take of the same rows",
+            limit_sample=rate(count, partition, 1e6),
+        )
+
+
+@case("mailbox", "ns", "lower")
+@contextlib.contextmanager
+def send(settings: Settings) -> Iterator[Contest]:
+    """What does one `send(to, payload)` of 64 bytes cost from Python?"""
+    agents, count = settings.size(AGENTS, 500), settings.size(200_000, 2_000)
+    payload = bytes(PAYLOAD_BYTES)
+    with hanse.open() as kernel:
+        ids = kernel.agents.add_many(agents)
+        targets = np.tile(ids, count // agents).tolist()
+        one = kernel.send
+
+        def work() -> None:
+            for to in targets:
+                one(to, payload)
+
+        def emptied(sample: Sample) -> Sample:
+            def run() -> float:
+                value = sample()
+                drained(kernel, len(targets))
+                return value
+
+            return run
+
+        def check() -> None:
+            assert all(one(to, payload) == hanse.Outcome.OK for to in targets)
+            assert len(drained(kernel, len(targets))) == len(targets)
+
+        boxes: dict[int, deque[bytes]] = {}
+        queues: dict[int, asyncio.Queue[bytes]] = {}
+
+        def fill(put: Callable[[int], Callable[[bytes], None]]) -> Callable[[], None]:
+            def run() -> None:
+                for to in targets:
+                    put(to)(payload)
+
+            return run
+
+        def cleared(sample: Sample) -> Sample:
+            def run() -> float:
+                queues.update({int(to): asyncio.Queue() for to in ids})
+                boxes.update({int(to): deque() for to in ids})
+                return sample()
+
+            return run
+
+        queue_work = fill(lambda to: queues[to].put_nowait)
+        box_work = fill(lambda to: boxes[to].append)
+        yield Contest(
+            hanse=emptied(each(len(targets), work)),
+            check=check,
+            peers=[
+                peer("asyncio.Queue", cleared(each(len(targets), queue_work))),
+                peer("dict of deque", cleared(each(len(targets), box_work))),
+            ],
+            limit="a builtin of two arguments, same loop",
+            limit_sample=each(len(targets), lambda: [isinstance(to, int) for to in targets]),
+        )
+
+
+@case("mailbox", "µs p50", "lower")
+@contextlib.contextmanager
+def ask(settings: Settings) -> Iterator[Contest]:
+    """How long does a request and its reply take inside one event loop?"""
+    count = settings.size(5_000, 100)
+    question = bytes(PAYLOAD_BYTES)
+    with hanse.open() as kernel:
+        worker = kernel.agents.add("worker")
+
+        @kernel.on(worker)
+        def answer(message: hanse.Message) -> bytes:
+            return message.payload[::-1]
+
+        async def asked() -> float:
+            return await times(lambda: kernel.ask(worker, question), count)
+
+        async def queued() -> float:
+            requests: asyncio.Queue[bytes] = asyncio.Queue()
+            replies: asyncio.Queue[bytes] = asyncio.Queue()
+
+            async def serve() -> None:
+                while True:
+                    replies.put_nowait((await requests.get())[::-1])
+
+            async def one() -> bytes:
+                requests.put_nowait(question)
+                return await replies.get()
+
+            server = asyncio.create_task(serve())
+            value = await times(one, count)
+            server.cancel()
+            return value
+
+        async def ready() -> bytes:
+            return question
+
+        async def bare() -> float:
+            return await times(ready, count)
+
+        async def replied() -> bytes:
+            return await kernel.ask(worker, b"abc")
+
+        def check() -> None:
+            assert asyncio.run(replied()) == b"cba"
+
+        yield Contest(
+            hanse=lambda: asyncio.run(asked()),
+            check=check,
+            peers=[peer("asyncio.Queue pair", lambda: asyncio.run(queued()))],
+            limit="awaiting a coroutine that is ready",
+            limit_sample=lambda: asyncio.run(bare()),
+        )
+
+
+async def times(one: Callable[[], Any], count: int) -> float:
+    """Median of `count` awaits in microseconds."""
+    taken = []
+    for _ in range(count):
+        start = time.perf_counter_ns()
+        await one()
+        taken.append(time.perf_counter_ns() - start)
+    return float(np.median(taken)) / 1e3

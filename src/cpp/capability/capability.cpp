@@ -1,0 +1,373 @@
+#include "capability/capability.hpp"
+
+#include <algorithm>
+#include <mutex>
+
+#include "capability/search.hpp"
+
+namespace hanse {
+
+namespace {
+
+constexpr uint32_t dim_max = 4096;
+constexpr uint32_t k_max = 1024;
+constexpr size_t name_size_bytes_max = 64;
+constexpr size_t model_size_bytes_max = 128;
+
+using ReadLock = std::shared_lock<std::shared_mutex>;
+using WriteLock = std::unique_lock<std::shared_mutex>;
+
+void check_length(const char* field, size_t length, size_t row_count) {
+  if (length != 1 && length != row_count)
+    throw Error(ErrorCode::bad_array, field,
+                std::to_string(length) + " values for " + std::to_string(row_count) +
+                    " offers; give 1 or as many as offers");
+}
+
+void check_dim(const char* field, size_t dim, uint32_t expected) {
+  if (dim != expected)
+    throw Error(
+        ErrorCode::dimension_mismatch, field,
+        "dimension " + std::to_string(dim) + " where the space has " + std::to_string(expected));
+}
+
+// A batch names each agent once: two versions of one offer in one record would have no order.
+void check_agents(std::span<const uint32_t> agents) {
+  bool ascending = true;
+  for (size_t i = 0; i < agents.size(); ++i) {
+    if (agents[i] == index_none)
+      throw Error(ErrorCode::out_of_range, "agents", "row " + std::to_string(i) + " is no agent");
+    ascending = ascending && (i == 0 || agents[i - 1] < agents[i]);
+  }
+  if (ascending) return;
+  std::vector<uint32_t> sorted(agents.begin(), agents.end());
+  std::sort(sorted.begin(), sorted.end());
+  const auto twice = std::adjacent_find(sorted.begin(), sorted.end());
+  if (twice != sorted.end())
+    throw Error(ErrorCode::bad_array, "agents",
+                "agent index " + std::to_string(*twice) + " is there twice");
+}
+
+// All rows but `exclude_agent`'s: the first test that a row fails, in the order of Refusals.
+void count_refusal(const RowBlock& b, uint32_t i, const Feasible& f, const MaskTests& t,
+                   Refusals& refusals) {
+  const uint64_t skills = b.skills[i], policy = b.policy_bits[i];
+  if (t.test_exclude && b.agent[i] == f.exclude_agent) return;
+  if (!(b.flags[i] & row_found))
+    ++refusals.withdrawn;
+  else if (!(b.flags[i] & row_live))
+    ++refusals.revoked;
+  else if (!(b.flags[i] & row_has_room))
+    ++refusals.slots;
+  else if (t.test_tenant && b.tenant[i] != f.tenant)
+    ++refusals.tenant;
+  else if ((policy & f.policy_all) != f.policy_all || (policy & f.policy_none) != 0)
+    ++refusals.policy;
+  else if (b.price[i] > f.price_max)
+    ++refusals.price;
+  else if (b.tier[i] < f.tier_min || b.tier[i] > f.tier_max)
+    ++refusals.tier;
+  else if ((skills & f.skills_all) != f.skills_all || (skills & f.skills_none) != 0 ||
+           (f.skills_any != 0 && (skills & f.skills_any) == 0))
+    ++refusals.skills;
+  else if (t.test_region && b.region[i] != f.region)
+    ++refusals.region;
+}
+
+void encode_row(const CapabilitySpace& space, uint32_t row, ByteWriter& writer) {
+  const RowBlock& b = space.block(row);
+  const uint32_t i = CapabilitySpace::slot(row);
+  writer.put(b.agent[i]);
+  writer.put(b.offer[i]);
+  writer.put(b.version[i]);
+  writer.put(b.price[i]);
+  writer.put(b.tier[i]);
+  writer.put(b.skills[i]);
+  writer.put(b.region[i]);
+  writer.put(b.policy_bits[i]);
+  writer.put(b.slots[i]);
+  writer.put(b.tenant[i]);
+  writer.put(uint8_t(b.flags[i] & row_found ? 1 : 0));
+  writer.put_raw(
+      {reinterpret_cast<const uint8_t*>(space.vector(row)), space.spec.dim * sizeof(float)});
+}
+
+}  // namespace
+
+CapabilityStore::CapabilityStore() : CapabilityStore(cpu_level()) {}
+CapabilityStore::CapabilityStore(CpuLevel level) : table_(search_table(level)) {}
+CapabilityStore::~CapabilityStore() = default;
+
+CapabilitySpace& CapabilityStore::at(uint32_t space) const {
+  if (space >= spaces_.size())
+    throw Error(ErrorCode::unknown_space, "space",
+                space == index_none ? "no such space" : "no space number " + std::to_string(space));
+  return *spaces_[space];
+}
+
+uint32_t CapabilityStore::space_find(std::string_view name) const {
+  ReadLock lock(mutex_);
+  for (uint32_t i = 0; i < spaces_.size(); ++i)
+    if (spaces_[i]->spec.name == name) return i;
+  return index_none;
+}
+
+void CapabilityStore::check_space(const SpaceSpec& spec) const {
+  if (spec.name.empty()) throw Error(ErrorCode::empty, "name", "a space needs a name");
+  if (spec.name.size() > name_size_bytes_max)
+    throw Error(ErrorCode::too_large, "name", spec.name.size(), name_size_bytes_max);
+  if (spec.model.size() > model_size_bytes_max)
+    throw Error(ErrorCode::too_large, "model", spec.model.size(), model_size_bytes_max);
+  if (spec.dim == 0 || spec.dim > dim_max)
+    throw Error(ErrorCode::out_of_range, "dim",
+                std::to_string(spec.dim) + " is outside 1 … " + std::to_string(dim_max));
+  if (spec.metric != Metric::cosine && spec.metric != Metric::inner_product)
+    throw Error(ErrorCode::out_of_range, "metric", uint64_t(spec.metric), 1);
+  if (space_find(spec.name) != index_none)
+    throw Error(ErrorCode::name_taken, "name", "space \"" + spec.name + "\" is there already");
+}
+
+uint32_t CapabilityStore::apply_space(const SpaceSpec& spec) {
+  WriteLock lock(mutex_);
+  spaces_.push_back(std::make_unique<CapabilitySpace>(spec));
+  return uint32_t(spaces_.size() - 1);
+}
+
+SpaceSpec CapabilityStore::space(uint32_t space) const {
+  ReadLock lock(mutex_);
+  return at(space).spec;
+}
+
+uint32_t CapabilityStore::space_count() const {
+  ReadLock lock(mutex_);
+  return uint32_t(spaces_.size());
+}
+
+void CapabilityStore::check_publish(uint32_t space, const Offers& offers,
+                                    std::span<const uint32_t> expected) const {
+  ReadLock lock(mutex_);
+  const CapabilitySpace& s = at(space);
+  const size_t count = offers.agents.size();
+  check_dim("vectors", offers.vectors.columns, s.spec.dim);
+  if (offers.vectors.rows != count)
+    throw Error(
+        ErrorCode::bad_array, "vectors",
+        std::to_string(offers.vectors.rows) + " rows for " + std::to_string(count) + " agents");
+  check_length("price", offers.price.values.size(), count);
+  check_length("tier", offers.tier.values.size(), count);
+  check_length("skills", offers.skills.values.size(), count);
+  check_length("region", offers.region.values.size(), count);
+  check_length("policy_bits", offers.policy_bits.values.size(), count);
+  check_length("slots", offers.slots.values.size(), count);
+  if (!expected.empty() && expected.size() != count)
+    throw Error(
+        ErrorCode::bad_array, "versions",
+        std::to_string(expected.size()) + " versions for " + std::to_string(count) + " offers");
+  if (count > size_t(index_none) - 1 - s.row_count)
+    throw Error(ErrorCode::too_large, "agents", s.row_count + count, index_none - 1);
+  check_agents(offers.agents);
+
+  for (size_t i = 0; i < offers.price.values.size(); ++i)
+    if (offers.price.values[i] < 0)
+      throw Error(ErrorCode::out_of_range, "price",
+                  "row " + std::to_string(i) + ": " + std::to_string(offers.price.values[i]) +
+                      " is below 0");
+  for (size_t i = 0; i < count; ++i) {
+    checked_norm("vectors", i, offers.vectors.row(i), s.spec.dim);
+    const uint32_t row = s.rows.find(offers.agents[i], offers.offer);
+    const uint32_t present =
+        row == index_none ? 0 : s.block(row).version[CapabilitySpace::slot(row)];
+    if (!expected.empty() && expected[i] <= present)
+      throw Error(ErrorCode::stale_version, "versions",
+                  "row " + std::to_string(i) + ": version " + std::to_string(expected[i]) +
+                      " is not after the present " + std::to_string(present));
+    if (expected.empty() && present == UINT32_MAX)
+      throw Error(ErrorCode::out_of_range, "versions",
+                  "row " + std::to_string(i) + ": the offer has used up its versions");
+  }
+}
+
+void CapabilityStore::apply_publish(uint32_t space, const Offers& offers,
+                                    std::span<const uint32_t> expected,
+                                    const std::function<uint32_t(uint32_t)>& tenant,
+                                    std::span<uint32_t> versions_out) {
+  WriteLock lock(mutex_);
+  CapabilitySpace& s = at(space);
+  for (size_t i = 0; i < offers.agents.size(); ++i) {
+    const uint32_t agent = offers.agents[i];
+    uint32_t row = s.rows.find(agent, offers.offer);
+    if (row == index_none) row = s.append(agent, offers.offer);
+    RowBlock& b = s.block(row);
+    const uint32_t slot = CapabilitySpace::slot(row);
+
+    const float* vector = offers.vectors.row(i);
+    const double norm = checked_norm("vectors", i, vector, s.spec.dim);
+    store_vector(s.spec.metric, vector, s.spec.dim, s.stride, norm, s.vector(row));
+    // Rounding may make a normalised vector a little longer than 1.
+    s.norm_max = std::max(s.norm_max, s.spec.metric == Metric::cosine ? 1 + 1e-6 : norm);
+
+    b.version[slot] = expected.empty() ? b.version[slot] + 1 : expected[i];
+    b.tenant[slot] = tenant(agent);
+    b.price[slot] = offers.price[i];
+    b.tier[slot] = offers.tier[i];
+    b.skills[slot] = offers.skills[i];
+    b.region[slot] = offers.region[i];
+    b.policy_bits[slot] = offers.policy_bits[i];
+    b.slots[slot] = offers.slots[i];
+    b.flags[slot] |= row_found;
+    s.refresh_room(row);
+    s.hash.mark(row);
+    if (!versions_out.empty()) versions_out[i] = b.version[slot];
+  }
+}
+
+uint32_t CapabilityStore::row_find(uint32_t space, uint32_t agent, uint32_t offer) const {
+  ReadLock lock(mutex_);
+  return at(space).rows.find(agent, offer);
+}
+
+void CapabilityStore::apply_withdraw(uint32_t space, uint32_t row) {
+  WriteLock lock(mutex_);
+  CapabilitySpace& s = at(space);
+  HANSE_ASSERT(row < s.row_count);
+  uint8_t& flags = s.block(row).flags[CapabilitySpace::slot(row)];
+  flags = uint8_t(flags & ~row_found);
+  s.hash.mark(row);
+}
+
+void CapabilityStore::apply_price(uint32_t space, uint32_t row, int64_t price) {
+  WriteLock lock(mutex_);
+  CapabilitySpace& s = at(space);
+  HANSE_ASSERT(row < s.row_count && price >= 0);
+  s.block(row).price[CapabilitySpace::slot(row)] = price;
+  s.hash.mark(row);
+}
+
+CapabilityStore::Row CapabilityStore::row(uint32_t space, uint32_t row) const {
+  ReadLock lock(mutex_);
+  const CapabilitySpace& s = at(space);
+  HANSE_ASSERT(row < s.row_count);
+  const RowBlock& b = s.block(row);
+  const uint32_t i = CapabilitySpace::slot(row);
+  return {.agent = b.agent[i],
+          .offer = b.offer[i],
+          .version = b.version[i],
+          .tenant = b.tenant[i],
+          .price = b.price[i],
+          .tier = b.tier[i],
+          .region = b.region[i],
+          .slots = b.slots[i],
+          .open = uint16_t(std::min<uint32_t>(b.open[i], UINT16_MAX)),
+          .skills = b.skills[i],
+          .policy_bits = b.policy_bits[i],
+          .found = (b.flags[i] & row_found) != 0};
+}
+
+uint32_t CapabilityStore::row_count(uint32_t space) const {
+  ReadLock lock(mutex_);
+  return at(space).row_count;
+}
+
+std::vector<float> CapabilityStore::vector(uint32_t space, uint32_t row) const {
+  ReadLock lock(mutex_);
+  const CapabilitySpace& s = at(space);
+  HANSE_ASSERT(row < s.row_count);
+  return {s.vector(row), s.vector(row) + s.spec.dim};
+}
+
+void CapabilityStore::apply_open(uint32_t space, uint32_t row, int32_t change) {
+  WriteLock lock(mutex_);
+  CapabilitySpace& s = at(space);
+  HANSE_ASSERT(row < s.row_count);
+  uint32_t& open = s.block(row).open[CapabilitySpace::slot(row)];
+  HANSE_ASSERT(int64_t(open) + change >= 0 && int64_t(open) + change <= UINT32_MAX);
+  open = uint32_t(int64_t(open) + change);
+  s.refresh_room(row);
+}
+
+bool CapabilityStore::has_slot(uint32_t space, uint32_t row) const {
+  ReadLock lock(mutex_);
+  const CapabilitySpace& s = at(space);
+  HANSE_ASSERT(row < s.row_count);
+  return (s.block(row).flags[CapabilitySpace::slot(row)] & row_has_room) != 0;
+}
+
+void CapabilityStore::refresh_live(uint64_t epoch, const std::function<bool(uint32_t)>& live) {
+  if (live_epoch() == epoch) return;
+  WriteLock lock(mutex_);
+  for (const auto& s : spaces_)
+    for (uint32_t row = 0; row < s->row_count; ++row) {
+      RowBlock& b = s->block(row);
+      const uint32_t i = CapabilitySpace::slot(row);
+      b.flags[i] = uint8_t(live(b.agent[i]) ? b.flags[i] | row_live : b.flags[i] & ~row_live);
+    }
+  live_epoch_ = epoch;
+}
+
+uint64_t CapabilityStore::live_epoch() const {
+  ReadLock lock(mutex_);
+  return live_epoch_;
+}
+
+void CapabilityStore::search(uint32_t space, MatrixView<const float> queries,
+                             std::span<const Feasible> feasible, uint32_t k,
+                             MatrixView<Match> matches_out, std::span<int32_t> counts_out,
+                             uint32_t threads) const {
+  ReadLock lock(mutex_);
+  const CapabilitySpace& s = at(space);
+  check_dim("queries", queries.columns, s.spec.dim);
+  if (k == 0 || k > k_max)
+    throw Error(ErrorCode::out_of_range, "k",
+                std::to_string(k) + " is outside 1 … " + std::to_string(k_max));
+  if (threads == 0) throw Error(ErrorCode::out_of_range, "threads", "0 threads can't search");
+  if (feasible.size() != 1 && feasible.size() != queries.rows)
+    throw Error(ErrorCode::bad_array, "feasible",
+                std::to_string(feasible.size()) + " filters for " + std::to_string(queries.rows) +
+                    " queries; give 1 or as many as queries");
+  if (matches_out.rows != queries.rows || matches_out.columns != k)
+    throw Error(ErrorCode::bad_array, "matches_out", "needs a row of k matches for each query");
+  if (counts_out.size() != queries.rows)
+    throw Error(ErrorCode::bad_array, "counts_out", "needs a count for each query");
+  for (size_t i = 0; i < queries.rows; ++i) checked_norm("queries", i, queries.row(i), s.spec.dim);
+
+  if (queries.rows != 0)
+    search_space(s, table_, {queries, feasible, k, matches_out, counts_out, threads});
+}
+
+Refusals CapabilityStore::explain(uint32_t space, const Feasible& feasible) const {
+  ReadLock lock(mutex_);
+  const CapabilitySpace& s = at(space);
+  const MaskTests tests = mask_tests(feasible);
+  Refusals refusals;
+  for (uint32_t row = 0; row < s.row_count; ++row)
+    count_refusal(s.block(row), CapabilitySpace::slot(row), feasible, tests, refusals);
+  return refusals;
+}
+
+Digest CapabilityStore::state_hash() const {
+  WriteLock lock(mutex_);  // the chunks that changed are hashed anew and remembered
+  ByteWriter writer;
+  writer.put(uint32_t(spaces_.size()));
+  for (const auto& s : spaces_) {
+    writer.put_text(s->spec.name);
+    writer.put(s->spec.dim);
+    writer.put(s->spec.metric);
+    writer.put_text(s->spec.model);
+    writer.put(s->row_count);
+    writer.put_digest(s->hash.digest(
+        s->row_count, [&](uint32_t row, ByteWriter& out) { encode_row(*s, row, out); }));
+  }
+  return sha256(writer.bytes());
+}
+
+uint64_t CapabilityStore::memory_bytes() const {
+  ReadLock lock(mutex_);
+  uint64_t bytes = 0;
+  for (const auto& s : spaces_)
+    bytes +=
+        sizeof(CapabilitySpace) + s->rows.memory_bytes() +
+        s->blocks.size() * (sizeof(RowBlock) + uint64_t(rows_in_block) * s->stride * sizeof(float));
+  return bytes;
+}
+
+}  // namespace hanse

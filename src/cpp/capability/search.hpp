@@ -1,0 +1,23 @@
+// The exact search behind CapabilityStore::search. Internal to this concept.
+#pragma once
+
+#include "capability/space.hpp"
+
+namespace hanse {
+
+struct SearchRequest {
+  MatrixView<const float> queries;     // checked: finite, of the space's dim
+  std::span<const Feasible> feasible;  // 1 or one a query
+  uint32_t k = 0;
+  MatrixView<Match> matches_out;
+  std::span<int32_t> counts_out;
+  uint32_t threads = 1;
+};
+
+// The caller holds the store's lock.
+void search_space(const CapabilitySpace& space, const SearchTable& table,
+                  const SearchRequest& request);
+
+MaskTests mask_tests(const Feasible& feasible);
+
+}  // namespace hanse

@@ -1,0 +1,131 @@
+// The loops of the search, written once over a vector type; each instruction set's file includes
+// this with its own. Everything is local to that file, so that no linker can pick another
+// instruction set's copy. Internal to this concept.
+#pragma once
+
+#include "capability/search_table.hpp"
+
+namespace hanse {
+namespace {
+
+// Four rows and up to six queries share registers: per step of `lanes` dimensions, 4 + Q loads feed
+// 4 * Q multiply-adds, so arithmetic and not the load ports is the limit from Q = 2 on. Sums are
+// reduced to one 4-vector a query; only scores above the threshold leave the registers.
+template <class V, uint32_t Q>
+uint32_t score_rows(const ScoreJob& job) {
+  uint32_t hit_count = 0;
+  const float* queries[Q];
+  for (uint32_t j = 0; j < Q; ++j) queries[j] = job.queries[j];
+
+  for (uint32_t first = 0; first < job.row_count; first += rows_in_group) {
+    const float* const* rows = job.rows + first;
+    typename V::Wide sums[Q][rows_in_group];
+#pragma GCC unroll 6
+    for (uint32_t j = 0; j < Q; ++j)
+#pragma GCC unroll 4
+      for (uint32_t i = 0; i < rows_in_group; ++i) sums[j][i] = V::zero();
+
+    for (uint32_t d = 0; d < job.stride; d += V::lanes) {
+      typename V::Wide query[Q];
+#pragma GCC unroll 6
+      for (uint32_t j = 0; j < Q; ++j) query[j] = V::load(queries[j] + d);
+#pragma GCC unroll 4
+      for (uint32_t i = 0; i < rows_in_group; ++i) {
+        // A single query reads every row from memory once: the next group must be on its way.
+        if constexpr (Q == 1) __builtin_prefetch(rows[i + rows_in_group] + d);
+        const typename V::Wide row = V::load(rows[i] + d);
+#pragma GCC unroll 6
+        for (uint32_t j = 0; j < Q; ++j) sums[j][i] = V::multiply_add(row, query[j], sums[j][i]);
+      }
+    }
+
+#pragma GCC unroll 6
+    for (uint32_t j = 0; j < Q; ++j) {
+      const auto scores = V::reduce(sums[j][0], sums[j][1], sums[j][2], sums[j][3]);
+      uint32_t above = V::above(scores, job.thresholds[j]);
+      if (above == 0) continue;
+      float values[rows_in_group];
+      V::store(values, scores);
+      for (; above != 0; above &= above - 1) {
+        const auto i = uint32_t(__builtin_ctz(above));
+        job.hits_out[hit_count++] = {first + i, j, values[i]};
+      }
+    }
+  }
+  return hit_count;
+}
+
+template <class V>
+uint32_t score_tile(const ScoreJob& job) {
+  switch (job.query_count) {
+    case 1:
+      return score_rows<V, 1>(job);
+    case 2:
+      return score_rows<V, 2>(job);
+    case 3:
+      return score_rows<V, 3>(job);
+  }
+  if constexpr (V::queries_in_tile > 3) {
+    switch (job.query_count) {
+      case 4:
+        return score_rows<V, 4>(job);
+      case 5:
+        return score_rows<V, 5>(job);
+      case 6:
+        return score_rows<V, 6>(job);
+    }
+  }
+  return 0;
+}
+
+// A word of 64 rows at a time; the cheap and telling tests first, and no more once none is left.
+template <class W>
+uint64_t mask_word(const MaskColumns& c, const MaskTests& t, uint32_t first) {
+  uint64_t word = W::equal(c.flags + first, t.flags);
+  if (t.test_tenant && word != 0) word &= W::equal(c.tenant + first, t.tenant);
+  if (t.test_tier && word != 0) word &= W::between(c.tier + first, t.tier_min, t.tier_max);
+  if (t.test_region && word != 0) word &= W::equal(c.region + first, t.region);
+  if (t.test_price && word != 0) word &= W::at_most(c.price + first, t.price_max);
+  if (t.test_skills && word != 0) word &= W::match(c.skills + first, t.skills_mask, t.skills_want);
+  if (t.test_skills_any && word != 0) word &= ~W::match(c.skills + first, t.skills_any, 0);
+  if (t.test_policy && word != 0)
+    word &= W::match(c.policy_bits + first, t.policy_mask, t.policy_want);
+  if (t.test_exclude && word != 0) word &= ~W::equal(c.agent + first, t.exclude_agent);
+  return word;
+}
+
+template <class W>
+void mask_words(const MaskColumns& columns, const MaskTests& tests, uint32_t word_count,
+                uint64_t* words_out) {
+  for (uint32_t word = 0; word < word_count; ++word)
+    words_out[word] = tests.never ? 0 : mask_word<W>(columns, tests, word * rows_in_word);
+}
+
+// The masks without vector instructions: the reference, and what NEON uses.
+struct PlainWords {
+  template <class T>
+  static uint64_t equal(const T* values, T wanted) {
+    uint64_t word = 0;
+    for (uint32_t i = 0; i < rows_in_word; ++i) word |= uint64_t(values[i] == wanted) << i;
+    return word;
+  }
+  static uint64_t between(const uint8_t* values, uint8_t low, uint8_t high) {
+    uint64_t word = 0;
+    for (uint32_t i = 0; i < rows_in_word; ++i)
+      word |= uint64_t(values[i] >= low && values[i] <= high) << i;
+    return word;
+  }
+  static uint64_t at_most(const int64_t* values, int64_t bound) {
+    uint64_t word = 0;
+    for (uint32_t i = 0; i < rows_in_word; ++i) word |= uint64_t(values[i] <= bound) << i;
+    return word;
+  }
+  static uint64_t match(const uint64_t* values, uint64_t mask, uint64_t want) {
+    uint64_t word = 0;
+    for (uint32_t i = 0; i < rows_in_word; ++i) word |= uint64_t((values[i] & mask) == want) << i;
+    return word;
+  }
+};
+
+}  // namespace
+}  // namespace hanse

@@ -1,0 +1,268 @@
+// State = fold(journal): what each record does. Live commands and replay both come through here.
+// Nothing in here can fail after the command's check, but for what the disk does.
+#include <cstring>
+
+#include "kernel/inner.hpp"
+#include "kernel/publication.hpp"
+
+namespace hanse {
+
+void Kernel::Inner::apply(const Envelope&, Position, GenesisRecord& record) {
+  if (record.format != 1) throw Error(ErrorCode::log_version, "format", record.format, 1);
+  genesis = record;
+}
+
+void Kernel::Inner::apply(const Envelope&, Position, AgentsAddedRecord& record) {
+  AgentsAdded added;
+  added.parent = agents.id_at(record.parent);
+  added.kind = record.kind;
+  added.count = record.count;
+  added.permissions = record.permissions;
+  added.budget_max = record.budget_max;
+  std::vector<uint8_t> scratch;
+  if (record.names.size != 0) {
+    ByteReader reader(bulk_bytes(record.names, scratch));
+    added.names.reserve(record.count);
+    for (uint32_t i = 0; i < record.count; ++i) added.names.emplace_back(reader.get_text());
+    reader.expect_end();
+  }
+  if (record.identities.size != 0) {
+    ByteReader reader(bulk_bytes(record.identities, scratch));
+    for (uint32_t i = 0; i < record.count; ++i) added.identities.push_back(reader.get_digest());
+    reader.expect_end();
+  }
+  agents.apply_add(added);
+  directory_version.fetch_add(1);
+}
+
+void Kernel::Inner::apply(const Envelope&, Position, AgentRevokedRecord& record) {
+  agents.apply_revoke(record.agent);
+  directory_version.fetch_add(1);
+}
+
+void Kernel::Inner::apply(const Envelope&, Position, SpaceCreatedRecord& record) {
+  capabilities.apply_space({record.name, record.dim, record.metric, record.model});
+}
+
+void Kernel::Inner::apply(const Envelope&, Position, PublishedRecord& record) {
+  std::vector<uint8_t> scratch;
+  const uint32_t dim = capabilities.space(record.space).dim;
+  const Publication publication =
+      decode_publication(bulk_bytes(record.columns, scratch), record.offer, record.count, dim);
+  std::vector<uint32_t> versions(record.count);
+  capabilities.apply_publish(record.space, publication.offers, publication.expected,
+                             [this](uint32_t agent) { return agents.tenant(agent); }, versions);
+}
+
+void Kernel::Inner::apply(const Envelope&, Position, WithdrawnRecord& record) {
+  capabilities.apply_withdraw(record.space, record.row);
+}
+
+void Kernel::Inner::apply(const Envelope&, Position, PolicyLoadedRecord& record) {
+  std::vector<uint8_t> scratch;
+  const Bytes text = bulk_bytes(record.text, scratch);
+  program = compile({reinterpret_cast<const char*>(text.data()), text.size()});
+  epoch = record.epoch;
+  directory_version.fetch_add(1);
+}
+
+void Kernel::Inner::apply(const Envelope&, Position, FundedRecord& record) {
+  ledger.apply_fund(record.agent, record.amount, ledger.apply_unit(record.unit));
+}
+
+void Kernel::Inner::apply(const Envelope&, Position, RatesSetRecord& record) {
+  ledger.apply_rates(ledger.apply_unit(record.unit), record.tier, record.rates);
+}
+
+void Kernel::Inner::apply(const Envelope&, Position, TransferredRecord& record) {
+  last_holds.clear();
+  for (const TransferLine& line : record.lines) {
+    Transfer transfer;
+    transfer.kind = line.kind;
+    transfer.debit = line.debit == index_none ? id_none : agents.id_at(line.debit);
+    transfer.credit = line.credit == index_none ? id_none : agents.id_at(line.credit);
+    transfer.amount = line.amount;
+    transfer.unit = line.unit;
+    transfer.key = line.key;
+    transfer.pending = line.pending;
+    transfer.expires_ns = line.expires_ns;
+    last_holds.push_back(
+        ledger.apply_transfer(transfer, line.debit, line.credit, line.outcome));
+    if (line.outcome == TransferOutcome::ok && line.kind == TransferKind::pending)
+      rearm(line.expires_ns);
+  }
+}
+
+void Kernel::Inner::apply(const Envelope& envelope, Position position, DispatchedRecord& record) {
+  Task task;
+  task.requester = agents.id_at(record.requester);
+  task.worker = agents.id_at(record.worker);
+  task.space = record.space;
+  task.offer = record.offer;
+  task.version = record.version;
+  task.tier = record.tier;
+  task.verifier_required = record.verifier_required;
+  task.task_class = tasks.class_find_or_add(record.task_class);
+  task.unit = record.unit;
+  task.price = record.price;
+  task.budget = record.budget;
+  task.hold = ledger.apply_hold(record.requester, record.budget, record.unit, 0);
+  task.dispatched_ns = envelope.time_ns;
+  task.deadline_ns = record.deadline_ns;
+  task.dispatched_at = task.changed_at = position;
+  task.epoch = record.epoch;
+  task.score = record.score;
+  task.payload_size = record.payload.size;
+  if (record.payload.in_extent())
+    task.payload_extent = record.payload.extent;
+  else
+    task.payload = std::move(record.payload.bytes);
+  for (const ManifestLine& line : record.latents) task.latents.push_back(line.manifest);
+  const uint32_t index = tasks.apply_dispatch(std::move(task));
+  if (record.row != index_none) capabilities.apply_open(record.space, record.row, 1);
+  if (!record.key.empty()) {
+    KeyedResult result;
+    result.body = record.body;
+    result.position = position;
+    result.task = tasks.id_at(index);
+    result.worker = agents.id_at(record.worker);
+    result.offer = record.offer;
+    result.version = record.version;
+    result.score = record.score;
+    result.price = record.price;
+    result.reserved = record.budget;
+    result.epoch = record.epoch;
+    tasks.apply_key(record.requester, record.key, result);
+  }
+  queue_delivery(index, position);
+  rearm(record.deadline_ns);
+}
+
+void Kernel::Inner::apply(const Envelope&, Position position, RefusedRecord& record) {
+  if (record.key.empty()) return;
+  KeyedResult result;
+  result.body = record.body;
+  result.position = position;
+  result.outcome = record.outcome;
+  result.epoch = record.epoch;
+  tasks.apply_key(record.requester, record.key, result);
+}
+
+void Kernel::Inner::apply(const Envelope&, Position position, CompletedRecord& record) {
+  const Task& task = tasks.at(record.task);
+  const uint32_t payer = index_of(task.requester);
+  if (record.cost != 0)
+    ledger.apply_draw(task.hold, record.cost,
+                      ledger.apply_account(0, task.unit, AccountPurpose::usage));
+  ledger.apply_remainder(ledger.apply_account(payer, task.unit), record.remainder);
+  tasks.apply_complete(record.task, record.artifact, record.usage, record.cost, position);
+}
+
+// The row's slot is free again, wherever the offer is now.
+void Kernel::Inner::release_slot(const Task& task, uint32_t space, uint32_t agent,
+                                 uint32_t offer) {
+  if (task.version == 0) return;
+  const uint32_t row = capabilities.row_find(space, agent, offer);
+  if (row != index_none) capabilities.apply_open(space, row, -1);
+}
+
+void Kernel::Inner::settle_task(uint32_t index, HoldState state) {
+  const Task& task = tasks.at(index);
+  ledger.apply_resolve(task.hold, state);
+  release_slot(task, task.space, index_of(task.worker), task.offer);
+  drop_latents(index);
+}
+
+void Kernel::Inner::apply(const Envelope&, Position position, JudgedRecord& record) {
+  const Task& task = tasks.at(record.task);
+  const AgentId verifier = record.verifier == index_none ? id_none : agents.id_at(record.verifier);
+  switch (Verdict(record.verdict)) {
+    case Verdict::accept:
+      if (record.fee > record.house)
+        ledger.apply_draw(task.hold, record.fee - record.house,
+                          ledger.apply_account(index_of(task.worker), task.unit));
+      if (record.house != 0)
+        ledger.apply_draw(task.hold, record.house,
+                          ledger.apply_account(0, task.unit, AccountPurpose::fees));
+      settle_task(record.task, HoldState::posted);
+      tasks.apply_accept(record.task, verifier, record.fee, position);
+      return;
+    case Verdict::reject: tasks.apply_reject(record.task, verifier, position); return;
+    case Verdict::withdraw:
+      settle_task(record.task, HoldState::voided);
+      tasks.apply_void(record.task, position);
+      return;
+  }
+  throw Error(ErrorCode::corrupt, "verdict", record.verdict, 2);
+}
+
+void Kernel::Inner::apply(const Envelope&, Position position, EscalatedRecord& record) {
+  const Task& task = tasks.at(record.task);
+  // The old reservation gives back what was not drawn; the new one may take no more than that.
+  settle_task(record.task, HoldState::voided);
+  TaskTable::Escalation to{};
+  to.worker = agents.id_at(record.worker);
+  to.space = record.space;
+  to.offer = record.offer;
+  to.version = record.version;
+  to.tier = record.tier;
+  to.price = record.price;
+  to.hold = ledger.apply_hold(index_of(task.requester), record.reserved, task.unit, 0);
+  to.epoch = record.epoch;
+  to.score = record.score;
+  tasks.apply_escalate(record.task, to, position);
+  if (record.row != index_none) capabilities.apply_open(record.space, record.row, 1);
+  queue_delivery(record.task, position);
+}
+
+void Kernel::Inner::apply(const Envelope&, Position position, ExpiredRecord& record) {
+  for (const uint32_t task : record.tasks) {
+    settle_task(task, HoldState::expired);
+    tasks.apply_expire(task, position);
+  }
+  for (const HoldId hold : record.holds) ledger.apply_resolve(hold, HoldState::expired);
+}
+
+void Kernel::Inner::apply(const Envelope&, Position position, RedeliveredRecord& record) {
+  for (const uint32_t task : record.tasks) {
+    tasks.apply_redeliver(task, position);
+    queue_delivery(task, position);
+  }
+}
+
+void Kernel::Inner::apply(const Envelope&, Position, RefusalsCountedRecord&) {}
+
+std::shared_ptr<const Program> Kernel::Inner::compile(std::string_view text) const {
+  return Program::compile(text, [this](std::string_view, std::string_view name) {
+    if (name.starts_with('#')) {
+      const AgentId id = std::strtoull(std::string(name.substr(1)).c_str(), nullptr, 10);
+      return agents.contains(id) ? index_of(id) : index_none;
+    }
+    return agents.find(name);
+  });
+}
+
+ConceptHashes Kernel::Inner::state_hash() const {
+  ConceptHashes hashes;
+  hashes.agent = agents.state_hash();
+  hashes.capability = capabilities.state_hash();
+  ByteWriter policy;
+  policy.put(epoch);
+  policy.put_text(program->text());
+  hashes.policy = sha256(policy.bytes());
+  hashes.ledger = ledger.state_hash();
+  hashes.task = tasks.state_hash();
+  ByteWriter all;
+  for (const Digest* digest : {&hashes.agent, &hashes.capability, &hashes.policy, &hashes.ledger,
+                               &hashes.task})
+    all.put_digest(*digest);
+  hashes.all = sha256(all.bytes());
+  return hashes;
+}
+
+ConceptHashes Kernel::state_hash() const {
+  std::lock_guard lock(inner_->writer);
+  return inner_->state_hash();
+}
+
+}  // namespace hanse

@@ -1,0 +1,319 @@
+// dispatch: match, policy, reserve, deliver, record, all or nothing.
+#include <algorithm>
+
+#include "kernel/inner.hpp"
+
+namespace hanse {
+
+namespace {
+constexpr uint32_t rounds = 3;
+}
+
+Receipt Kernel::Inner::receipt_of(const KeyedResult& keyed) const {
+  Receipt receipt;
+  receipt.outcome = keyed.outcome == Outcome::ok ? Outcome::replayed : keyed.outcome;
+  receipt.durability = durability;
+  receipt.task = keyed.task;
+  receipt.agent = keyed.worker;
+  receipt.offer = keyed.offer;
+  receipt.version = keyed.version;
+  receipt.score = keyed.score;
+  receipt.price = keyed.price;
+  receipt.reserved = keyed.reserved;
+  receipt.epoch = keyed.epoch;
+  receipt.position = keyed.position;
+  if (keyed.outcome != Outcome::ok) receipt.reason = "the key was used up by this refusal";
+  return receipt;
+}
+
+// Everything that needs no mutex: static checks, latents, the payload's extent, the body's digest.
+void Kernel::Inner::prepare(AgentId actor, std::span<const DispatchRequest> requests, bool single,
+                            std::vector<Prepared>& prepared_out) {
+  prepared_out.resize(requests.size());
+  uint32_t tenant;
+  {
+    std::lock_guard lock(writer);
+    tenant = agents.tenant(acting(actor));
+  }
+  for (size_t i = 0; i < requests.size(); ++i) {
+    Prepared& prepared = prepared_out[i];
+    prepared.request = &requests[i];
+    try {
+      check_request(requests[i]);
+      for (const LatentId latent : requests[i].latents) {
+        const LatentInfo info = latents->info(latent, actor, tenant);
+        prepared.latents.push_back(
+            {info.content, info.fingerprint, info.tokens, info.size_bytes});
+      }
+    } catch (const Error& error) {
+      if (single) throw;
+      prepared.outcome = outcome_of(error);
+      prepared.done = true;
+      continue;
+    }
+    prepared.payload = make_bulk(requests[i].payload);
+    if (!requests[i].key.empty()) prepared.body = body_digest(requests[i], prepared.latents);
+  }
+}
+
+// The same key again: the stored receipt, or a conflict. The mutex is held.
+bool Kernel::Inner::replayed(uint32_t actor, Prepared& prepared, Receipt& receipt_out) const {
+  if (prepared.request->key.empty()) return false;
+  const KeyedResult* keyed = tasks.keyed(actor, prepared.request->key);
+  if (keyed == nullptr) return false;
+  prepared.done = true;
+  if (keyed->body == prepared.body) {
+    receipt_out = receipt_of(*keyed);
+  } else {
+    receipt_out.outcome = Outcome::conflict;
+    receipt_out.position = keyed->position;
+    receipt_out.reason = "the key was used for another request";
+  }
+  return true;
+}
+
+void Kernel::Inner::commit_dispatch(uint32_t actor, Prepared& prepared, const Choice& choice,
+                                    Receipt& receipt_out) {
+  const DispatchRequest& request = *prepared.request;
+  DispatchedRecord record;
+  record.requester = actor;
+  record.worker = choice.worker;
+  record.space = choice.space;
+  record.row = choice.row;
+  record.offer = choice.offer;
+  record.version = choice.version;
+  record.tier = choice.tier;
+  record.unit = request.unit;
+  record.price = choice.price;
+  record.budget = request.budget;
+  record.deadline_ns = request.deadline_ns;
+  record.epoch = choice.epoch;
+  record.score = choice.score;
+  record.verifier_required = request.verifier_required;
+  record.task_class = request.task_class;
+  record.key.assign(request.key.begin(), request.key.end());
+  record.body = prepared.body;
+  record.payload = prepared.payload;
+  for (const LatentManifest& manifest : prepared.latents) record.latents.push_back({manifest});
+  record.considered = choice.considered;
+  record.rules = choice.rules;
+
+  const uint32_t index = tasks.count();
+  hold_latents(index, choice.worker, request.latents);  // may throw: then nothing happened
+  try {
+    receipt_out.position = commit(actor, record);
+  } catch (...) {
+    drop_latents(index);
+    throw;
+  }
+  receipt_out.outcome = Outcome::ok;
+  receipt_out.task = tasks.id_at(index);
+  receipt_out.agent = agents.id_at(choice.worker);
+  receipt_out.offer = choice.offer;
+  receipt_out.version = choice.version;
+  receipt_out.score = choice.score;
+  receipt_out.price = choice.price;
+  receipt_out.reserved = request.budget;
+  receipt_out.epoch = choice.epoch;
+  prepared.done = true;
+}
+
+namespace {
+
+Choice refusal(Outcome outcome, std::string reason, uint64_t epoch, bool recorded = true) {
+  Choice choice;
+  choice.outcome = outcome;
+  choice.reason = std::move(reason);
+  choice.epoch = epoch;
+  choice.recorded = recorded;
+  return choice;
+}
+
+}  // namespace
+
+// Whether the requester may spend that much, before any candidate is looked at.
+static Choice check_money(const Kernel::Inner& in, uint32_t actor, const DispatchRequest& request,
+                          u128 already) {
+  if (request.unit >= in.ledger.unit_count())
+    return refusal(Outcome::invalid, "no such unit", in.epoch, false);
+  if (request.deadline_ns != 0 && request.deadline_ns <= in.last_time_ns)
+    return refusal(Outcome::expired, "the deadline has passed", in.epoch, false);
+  if (request.budget > in.agents.budget_max(actor))
+    return refusal(Outcome::budget_exceeded,
+                   "budget " + std::to_string(request.budget) + " where the agent may spend " +
+                       std::to_string(in.agents.budget_max(actor)),
+                   in.epoch);
+  const uint64_t available = in.ledger.available(actor, request.unit);
+  if (already + request.budget > available ||
+      in.ledger.check_hold(actor, request.budget, request.unit) != TransferOutcome::ok)
+    return refusal(Outcome::insufficient_funds,
+                   "budget " + std::to_string(request.budget) + " where " +
+                       std::to_string(available) + " is available",
+                   in.epoch);
+  return refusal(Outcome::ok, "", in.epoch, false);
+}
+
+// False: look for more candidates and come again.
+bool Kernel::Inner::place(uint32_t actor, Prepared& prepared, const Candidates& candidates,
+                          bool last_round, Receipt& receipt_out) {
+  if (replayed(actor, prepared, receipt_out)) return true;
+  const DispatchRequest& request = *prepared.request;
+  Choice choice = check_money(*this, actor, request, 0);
+  if (choice.outcome == Outcome::ok)
+    choice = choose(actor, request, candidates, request.budget, Action::dispatch, last_round,
+                    nullptr);
+  if (choice.retry) return false;
+  if (choice.outcome == Outcome::ok) {
+    commit_dispatch(actor, prepared, choice, receipt_out);
+    return true;
+  }
+  receipt_out.outcome = choice.outcome;
+  receipt_out.epoch = choice.epoch;
+  receipt_out.reason = choice.reason;
+  if (choice.recorded)
+    receipt_out.position = record_refusal(actor, request, prepared.body, choice);
+  prepared.done = true;
+  return true;
+}
+
+// All or none: everything is chosen against what the batch itself has taken, then committed.
+void Kernel::Inner::place_atomic(uint32_t actor, std::vector<Prepared>& prepared,
+                                 const std::vector<Candidates>& candidates,
+                                 std::span<Receipt> receipts_out) {
+  Tentative tentative;
+  std::vector<Choice> choices(prepared.size());
+  for (size_t i = 0; i < prepared.size(); ++i) {
+    const DispatchRequest& request = *prepared[i].request;
+    Receipt& receipt = receipts_out[i];
+    Choice& choice = choices[i];
+    const std::string key(request.key.begin(), request.key.end());
+    if (prepared[i].done) {
+      choice = refusal(prepared[i].outcome, "", epoch, false);
+    } else if (replayed(actor, prepared[i], receipt)) {
+      if (receipt.outcome == Outcome::replayed) continue;
+      choice = refusal(receipt.outcome, receipt.reason, epoch, false);
+    } else if (!key.empty() && !tentative.keys.insert(key).second) {
+      choice = refusal(Outcome::conflict, "the key stands twice in the batch", epoch, false);
+    } else {
+      choice = check_money(*this, actor, request, tentative.reserved);
+      if (choice.outcome == Outcome::ok)
+        choice = choose(actor, request, candidates[i], request.budget, Action::dispatch, true,
+                        &tentative);
+    }
+    if (choice.outcome != Outcome::ok) {
+      for (Receipt& other : receipts_out) {
+        other = Receipt{};
+        other.outcome = Outcome::aborted;
+        other.durability = durability;
+        other.reason = "element " + std::to_string(i) + " failed";
+      }
+      receipt.outcome = choice.outcome;
+      receipt.reason = choice.reason;
+      // One denial event for the batch; no key of it is used up.
+      DispatchRequest unkeyed = request;
+      unkeyed.key = {};
+      if (choice.recorded) receipt.position = record_refusal(actor, unkeyed, {}, choice);
+      return;
+    }
+    tentative.reserved += request.budget;
+    if (choice.row != index_none)
+      ++tentative.slots[uint64_t(choice.space) << 32 | choice.row];
+  }
+  for (size_t i = 0; i < prepared.size(); ++i)
+    if (!prepared[i].done) commit_dispatch(actor, prepared[i], choices[i], receipts_out[i]);
+}
+
+void Kernel::Inner::dispatch_all(AgentId actor, std::span<const DispatchRequest> requests,
+                                 std::span<Receipt> receipts_out, bool atomic, bool single,
+                                 bool wait_for_disk) {
+  check_open();
+  std::vector<Prepared> prepared;
+  prepare(actor, requests, single, prepared);
+  for (size_t i = 0; i < requests.size(); ++i) {
+    receipts_out[i] = Receipt{};
+    receipts_out[i].durability = durability;
+    receipts_out[i].outcome = prepared[i].outcome;
+  }
+  if (single || requests.size() >= 64) {
+    std::lock_guard lock(writer);
+    check_memory(requests.size() * 512, "tasks");
+  }
+  std::vector<const DispatchRequest*> wanted;
+  std::vector<size_t> waiting;
+  std::vector<Candidates> candidates;
+  for (size_t i = 0; i < requests.size(); ++i)
+    if (atomic || !prepared[i].done) waiting.push_back(i);
+  bool began = false;
+  for (uint32_t round = 0; round < rounds && !waiting.empty(); ++round) {
+    wanted.clear();
+    bool search = false;
+    for (const size_t i : waiting) {
+      wanted.push_back(&requests[i]);
+      search |= requests[i].to == id_none && !prepared[i].done;
+    }
+    if (search)
+      find_candidates(index_of(actor), wanted, round, candidates);
+    else
+      candidates.assign(wanted.size(), {});
+    std::lock_guard lock(writer);
+    begin();
+    const uint32_t me = acting(actor);
+    if (atomic) {
+      place_atomic(me, prepared, candidates, receipts_out);
+      break;
+    }
+    std::vector<size_t> again;
+    for (size_t j = 0; j < waiting.size(); ++j) {
+      const size_t i = waiting[j];
+      try {
+        if (!place(me, prepared[i], candidates[j], round + 1 == rounds, receipts_out[i]))
+          again.push_back(i);
+        began = true;
+      } catch (const Error& error) {
+        // What was placed stands; a kernel that is out of room says so for the rest.
+        if (single || !began || error.code() != ErrorCode::storage_full) throw;
+        receipts_out[i].outcome = Outcome::full;
+        receipts_out[i].reason = error.what();
+      }
+    }
+    waiting = std::move(again);
+  }
+  if (!wait_for_disk) return;
+  // A stored receipt waits too: its record may still be on the way to the disk.
+  Position last = position_none;
+  for (const Receipt& receipt : receipts_out)
+    if (receipt.position != position_none &&
+        (last == position_none || receipt.position > last))
+      last = receipt.position;
+  if (last != position_none) wait(last);
+}
+
+Receipt Kernel::dispatch(AgentId actor, const DispatchRequest& request) {
+  Receipt receipt;
+  inner_->dispatch_all(actor, {&request, 1}, {&receipt, 1}, false, true, true);
+  return receipt;
+}
+
+Receipt Kernel::dispatch_begin(AgentId actor, const DispatchRequest& request) {
+  Receipt receipt;
+  inner_->dispatch_all(actor, {&request, 1}, {&receipt, 1}, false, true, false);
+  return receipt;
+}
+
+void Kernel::dispatch_many(AgentId actor, std::span<const DispatchRequest> requests,
+                           std::span<Receipt> receipts_out, bool atomic) {
+  if (receipts_out.size() != requests.size())
+    throw Error(ErrorCode::bad_array, "receipts_out", receipts_out.size(), requests.size());
+  inner_->dispatch_all(actor, requests, receipts_out, atomic, false, true);
+}
+
+Receipt Kernel::lookup(AgentId actor, Bytes key) const {
+  const Inner& in = *inner_;
+  std::lock_guard lock(in.writer);
+  in.check_open();
+  const KeyedResult* keyed = in.tasks.keyed(in.agents.index_checked(actor), key);
+  if (keyed == nullptr) throw Error(ErrorCode::unknown_task, "key", "was not used");
+  return in.receipt_of(*keyed);
+}
+
+}  // namespace hanse

@@ -1,0 +1,52 @@
+// The flow plane's own view of the population: the mailboxes, and beside them what `send` must know
+// of each agent without asking the record plane: alive or not, and its group for the policy bit.
+//
+// The view belongs to the thread that owns the mailboxes. Any other thread is admitted by the
+// record plane itself, under the writer's mutex, and then enters by the ring.
+#pragma once
+
+#include <vector>
+
+#include "agent/agent.hpp"
+#include "mailbox/mailbox.hpp"
+
+namespace hanse {
+
+class Flow {
+ public:
+  explicit Flow(const MailboxOptions& options) : mailboxes(options), bits_(bit_count) {}
+
+  // Brings the view up to date: the caller owns the mailboxes and holds the writer's mutex.
+  // `version` is what the record plane had then; it is bumped by every change of agents or policy.
+  void sync(const AgentTable& agents, uint64_t policy_epoch, uint64_t version);
+  uint64_t version() const { return version_; }
+
+  // unknown, revoked, denied or ok, before the box is looked at. Owner thread.
+  // allowed(sender group, receiver group) is asked once a pair of groups and policy epoch.
+  template <class Allowed>
+  Outcome admit(AgentId sender, AgentId to, Allowed&& allowed) {
+    const uint32_t from = index_of(sender), at = index_of(to);
+    if (at >= live_.size() || generation_of(to) != 1 || from >= live_.size())
+      return Outcome::unknown;
+    if (!live_[at] || !live_[from]) return Outcome::revoked;
+    const uint64_t pair = uint64_t(groups_[from]) << 32 | groups_[at];
+    Bit& bit = bits_[(pair * 0x9e3779b97f4a7c15) >> 52];
+    if (bit.pair != pair) bit = {pair, allowed(groups_[from], groups_[at])};
+    return bit.allowed ? Outcome::ok : Outcome::denied;
+  }
+
+  MailboxTable mailboxes;
+
+ private:
+  static constexpr size_t bit_count = 4096;  // the shift by 52 above
+  struct Bit {
+    uint64_t pair = UINT64_MAX;
+    bool allowed = false;
+  };
+  std::vector<uint32_t> groups_;  // the parent of each agent; the root's is itself
+  std::vector<uint8_t> live_;
+  std::vector<Bit> bits_;         // direct-mapped
+  uint64_t revocation_epoch_ = 0, policy_epoch_ = UINT64_MAX, version_ = 0;
+};
+
+}  // namespace hanse

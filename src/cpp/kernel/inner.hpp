@@ -1,0 +1,248 @@
+// The inside of the kernel: all state, the writer's mutex, and the steps that commands share.
+#pragma once
+
+#include <condition_variable>
+#include <deque>
+#include <mutex>
+#include <thread>
+#include <unordered_map>
+#include <unordered_set>
+
+#include "kernel/codec.hpp"
+#include "kernel/flow.hpp"
+#include "kernel/kernel.hpp"
+#include "kernel/records.hpp"
+
+namespace hanse {
+
+constexpr uint32_t expiries_per_command_max = 256;
+constexpr uint32_t refusal_records_per_second_max = 1000;  // per tenant; above, they are counted
+constexpr uint32_t publish_rows_per_record = 16'384;
+constexpr uint32_t transfers_per_record_max = 8'190;
+
+// A task waiting to be handed to its worker; out when its record is durable.
+struct PendingDelivery {
+  Position position;
+  uint32_t task;
+  uint16_t attempt;
+};
+
+// Who a dispatch may go to, best first: filled without the writer's mutex.
+struct Candidates {
+  std::vector<Match> matches;
+  bool complete = false;  // there are no more feasible ones
+};
+
+// What a batch has taken so far without having applied it (atomic batches only).
+struct Tentative {
+  u128 reserved = 0;
+  std::unordered_map<uint64_t, uint32_t> slots;      // space << 32 | row
+  std::unordered_set<std::string> keys;
+};
+
+// Everything that `place` decided, before it becomes a record.
+struct Choice {
+  Outcome outcome = Outcome::no_match;
+  bool retry = false;        // the candidates were stale or all denied: look further
+  bool recorded = false;     // refusals by policy or budget are events
+  uint32_t worker = index_none, row = index_none;
+  uint32_t space = 0, offer = 0, version = 0;
+  uint8_t tier = 0;
+  uint64_t price = 0, epoch = 0;
+  float score = 0;
+  std::vector<Considered> considered;
+  std::vector<uint16_t> rules;
+  std::string reason;
+};
+
+struct Kernel::Inner {
+  KernelOptions options;
+  std::shared_ptr<Clock> clock;
+  std::shared_ptr<Disk> disk;   // null: memory only
+  Durability durability = Durability::memory;
+
+  // Everything down to `journal` is guarded by the writer's mutex (the journal's own methods say
+  // which of them need it).
+  mutable std::mutex writer;
+  AgentTable agents;
+  CapabilityStore capabilities;
+  Ledger ledger;
+  TaskTable tasks;
+  std::shared_ptr<const Program> program;
+  uint64_t epoch = 0;
+  GenesisRecord genesis;
+  uint64_t last_time_ns = 0;
+  ByteWriter record_bytes;      // reused by every command
+  std::deque<PendingDelivery> deliveries;
+  std::unordered_map<uint32_t, std::deque<PendingDelivery>> deliveries_of;  // by worker, for receive
+  std::unordered_map<uint32_t, std::vector<LatentId>> task_latents;        // live handles
+  std::vector<HoldId> last_holds;    // of the last transfers record, one a line
+  std::vector<uint16_t> delivered;   // attempt last handed out, by task
+  struct RefusalRate {
+    uint64_t second = 0;
+    uint32_t recorded = 0;
+    uint64_t counted = 0;
+  };
+  std::unordered_map<uint32_t, RefusalRate> refusal_rates;  // by tenant
+  std::string broken;           // why the kernel stopped accepting commands
+
+  std::unique_ptr<Journal> journal;
+  std::unique_ptr<LatentPool> latents;
+  std::unique_ptr<Flow> flow;
+  std::atomic<uint64_t> directory_version{1};  // agents, revocations or policy changed
+  std::atomic<bool> closed{false};
+  uint32_t fork_count = 0;      // of the process, when the kernel was opened
+
+  // Flusher.
+  std::thread flusher;
+  std::mutex flusher_mutex;
+  std::condition_variable flusher_wake;
+  bool flush_wanted = false, stopping = false;
+  uint64_t armed_deadline_ns = UINT64_MAX;
+  std::atomic<int> notify_fd{-1};
+
+  // --- open.cpp
+  void open(const KernelOptions& given);
+  void replay(Position position, Bytes record);
+  void start();
+  void stop();
+  void run_flusher();
+  void redeliver_unfinished();
+
+  // --- checks; the writer's mutex is held unless said otherwise
+  void check_open() const;           // closed, forked, poisoned; needs no mutex
+  void begin();                      // check_open, not read only, due expiries applied
+  uint32_t acting(AgentId actor) const;                       // index; throws unknown, revoked
+  uint32_t within(uint32_t actor, AgentId target) const;      // index; throws unknown, not_permitted
+  uint32_t visible(uint32_t actor, AgentId target) const;     // index; throws unknown_agent
+  bool same_view(uint32_t actor, uint32_t target) const;
+  Lineage lineage(uint32_t agent) const;
+  void require_policy(uint32_t actor, Action action, uint32_t resource, int64_t amount = 0);
+  void check_memory(uint64_t more, const char* field) const;
+
+  // --- commit
+  uint64_t next_time_ns();
+  // Encode, reserve, append, apply. The record may be moved from by `apply`.
+  template <class Record>
+  Position commit(uint32_t actor, Record&& record) {
+    return commit_at(actor, next_time_ns(), record);
+  }
+  template <class Record>
+  Position commit_at(uint32_t actor, uint64_t time_ns, Record& record) {
+    Envelope envelope;
+    envelope.tenant = agents.id_at(agents.tenant(actor));
+    envelope.actor = agents.id_at(actor);
+    envelope.time_ns = time_ns;
+    encode_record(record, envelope, record_bytes);
+    journal->reserve(record_bytes.size());
+    const Position position = journal->append(record_bytes.bytes());
+    last_time_ns = time_ns;
+    apply_or_break(envelope, position, record);
+    return position;
+  }
+  template <class Record>
+  void apply_or_break(const Envelope& envelope, Position position, Record& record) {
+    try {
+      apply(envelope, position, record);
+    } catch (const std::exception& error) {
+      // The record is in the journal and its effect is not: nothing may follow.
+      broken = error.what();
+      journal->poison(broken);
+      throw;
+    }
+  }
+  void wait(Position position);      // without the mutex
+  uint32_t expire_due(uint64_t now_ns);
+  void rearm(uint64_t deadline_ns);
+
+  // Puts bytes over payload_inline_max into an extent. Without the mutex: it waits for the disk.
+  Bulk make_bulk(Bytes bytes);
+  Bytes bulk_bytes(const Bulk& bulk, std::vector<uint8_t>& scratch) const;
+
+  // --- apply.cpp: one a record type
+  void apply(const Envelope&, Position, GenesisRecord&);
+  void apply(const Envelope&, Position, AgentsAddedRecord&);
+  void apply(const Envelope&, Position, AgentRevokedRecord&);
+  void apply(const Envelope&, Position, SpaceCreatedRecord&);
+  void apply(const Envelope&, Position, PublishedRecord&);
+  void apply(const Envelope&, Position, WithdrawnRecord&);
+  void apply(const Envelope&, Position, PolicyLoadedRecord&);
+  void apply(const Envelope&, Position, FundedRecord&);
+  void apply(const Envelope&, Position, RatesSetRecord&);
+  void apply(const Envelope&, Position, TransferredRecord&);
+  void apply(const Envelope&, Position, DispatchedRecord&);
+  void apply(const Envelope&, Position, RefusedRecord&);
+  void apply(const Envelope&, Position, CompletedRecord&);
+  void apply(const Envelope&, Position, JudgedRecord&);
+  void apply(const Envelope&, Position, EscalatedRecord&);
+  void apply(const Envelope&, Position, ExpiredRecord&);
+  void apply(const Envelope&, Position, RedeliveredRecord&);
+  void apply(const Envelope&, Position, RefusalsCountedRecord&);
+  void release_slot(const Task& task, uint32_t space, uint32_t agent, uint32_t offer);
+  void settle_task(uint32_t task, HoldState state);
+  std::shared_ptr<const Program> compile(std::string_view text) const;
+
+  // --- placing.cpp: from a request to a choice
+  void check_request(const DispatchRequest& request) const;
+  Digest body_digest(const DispatchRequest& request, std::span<const LatentManifest> latents) const;
+  // Without the mutex. One set of candidates a request; k grows with the round.
+  void find_candidates(uint32_t actor, std::span<const DispatchRequest* const> requests,
+                       uint32_t round, std::vector<Candidates>& candidates_out);
+  Choice choose(uint32_t actor, const DispatchRequest& request, const Candidates& candidates,
+                uint64_t budget, Action action, bool last_round, const Tentative* tentative);
+  Outcome consider(uint32_t actor, const DispatchRequest& request, const Match& match,
+                   uint64_t budget, Action action, const Tentative* tentative, Choice& choice);
+  bool direct_match(const DispatchRequest& request, Match& match_out) const;
+  void refresh_live();
+  Position record_refusal(uint32_t actor, const DispatchRequest& request, const Digest& body,
+                          const Choice& choice);
+
+  // --- dispatch.cpp
+  struct Prepared {
+    const DispatchRequest* request = nullptr;
+    Digest body{};
+    Bulk payload;
+    std::vector<LatentManifest> latents;
+    Outcome outcome = Outcome::ok;   // latent_unavailable
+    bool done = false;
+  };
+  void dispatch_all(AgentId actor, std::span<const DispatchRequest> requests,
+                    std::span<Receipt> receipts_out, bool atomic, bool single, bool wait_for_disk);
+  void prepare(AgentId actor, std::span<const DispatchRequest> requests, bool single,
+               std::vector<Prepared>& prepared_out);
+  bool place(uint32_t actor, Prepared& prepared, const Candidates& candidates, bool last_round,
+             Receipt& receipt_out);
+  bool replayed(uint32_t actor, Prepared& prepared, Receipt& receipt_out) const;
+  void place_atomic(uint32_t actor, std::vector<Prepared>& prepared,
+                    const std::vector<Candidates>& candidates, std::span<Receipt> receipts_out);
+  void commit_dispatch(uint32_t actor, Prepared& prepared, const Choice& choice,
+                       Receipt& receipt_out);
+  Receipt receipt_of(const KeyedResult& keyed) const;
+
+  // --- money.cpp
+  void resolve_parties(uint32_t actor, std::span<const Transfer> transfers,
+                       std::vector<uint32_t>& debits_out,
+                       std::vector<uint32_t>& credits_out) const;
+
+  // --- tasks.cpp
+  uint32_t task_for(uint32_t actor, TaskId task, bool as_worker) const;
+  Position complete_one(uint32_t actor, const Completion& completion);
+  Position judge_one(uint32_t actor, TaskId task, Verdict verdict, AgentId verifier);
+  Receipt escalate_one(uint32_t actor, TaskId task, const DispatchRequest& to,
+                       const Candidates& candidates);
+
+  // --- flow
+  void queue_delivery(uint32_t task, Position position);
+  void hold_latents(uint32_t task, uint32_t worker, std::span<const LatentId> latents);
+  void drop_latents(uint32_t task);
+  bool take_delivery(std::deque<PendingDelivery>& queue, Delivery& delivery_out, Bulk& payload_out);
+  void sync_flow();                  // takes the mutex; the caller owns the mailboxes
+  bool send_allowed(uint32_t sender_group, uint32_t receiver_group);  // takes the mutex
+  Outcome admit(AgentId sender, AgentId to);   // any thread; without the mutex
+  ConceptHashes state_hash() const;
+};
+
+Outcome outcome_of(const Error& error);
+uint32_t process_fork_count();
+
+}  // namespace hanse

@@ -1,0 +1,319 @@
+// The records of the journal: one struct a transition, its fields listed once and used for
+// encoding, decoding and showing.
+//
+// A record is an envelope and a body. It holds outcomes (the agent that was chosen, the price),
+// never queries, so replay needs no index. Agents, rows and tasks are named by index.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "agent/agent.hpp"
+#include "base/bytes.hpp"
+#include "capability/capability.hpp"
+#include "ledger/ledger.hpp"
+#include "task/task.hpp"
+
+namespace hanse {
+
+// Pinned: they are on disk. Append, never reuse.
+enum class RecordType : uint16_t {
+  genesis = 1,
+  agents_added = 2,
+  agent_revoked = 3,
+  space_created = 4,
+  published = 5,
+  withdrawn = 6,
+  policy_loaded = 7,
+  funded = 8,
+  rates_set = 9,
+  transferred = 10,
+  dispatched = 11,
+  refused = 12,
+  completed = 13,
+  judged = 14,
+  escalated = 15,
+  expired = 16,
+  redelivered = 17,
+  refusals_counted = 18,
+};
+const char* record_type_name(RecordType type);
+
+struct Envelope {
+  RecordType type = RecordType::genesis;
+  uint16_t version = 1;
+  uint32_t length = 0;        // of the body
+  AgentId tenant = id_none;   // of the actor
+  AgentId actor = id_none;
+  uint64_t time_ns = 0;
+};
+constexpr size_t envelope_size = 2 + 2 + 4 + 8 + 8 + 8;
+
+// Columns and texts over payload_inline_max go to an extent; then `bytes` is empty.
+struct Bulk {
+  uint32_t size = 0;
+  Digest extent{};
+  std::vector<uint8_t> bytes;
+  bool in_extent() const { return size > payload_inline_max; }
+};
+
+struct GenesisRecord {
+  static constexpr RecordType type = RecordType::genesis;
+  uint32_t format = 1;
+  uint32_t fee_basis_points = 0;
+  uint64_t instance = 0;
+  template <class F>
+  void fields(F&& f) {
+    f("format", format), f("fee_basis_points", fee_basis_points), f("instance", instance);
+  }
+};
+
+struct AgentsAddedRecord {
+  static constexpr RecordType type = RecordType::agents_added;
+  uint32_t parent = 0, count = 0;
+  AgentKind kind = AgentKind::agent;
+  uint64_t permissions = 0, budget_max = 0;
+  Bulk names, identities;
+  template <class F>
+  void fields(F&& f) {
+    f("parent", parent), f("count", count), f("kind", kind), f("permissions", permissions);
+    f("budget_max", budget_max), f("names", names), f("identities", identities);
+  }
+};
+
+struct AgentRevokedRecord {
+  static constexpr RecordType type = RecordType::agent_revoked;
+  uint32_t agent = 0;
+  template <class F>
+  void fields(F&& f) {
+    f("agent", agent);
+  }
+};
+
+struct SpaceCreatedRecord {
+  static constexpr RecordType type = RecordType::space_created;
+  std::string name, model;
+  uint32_t dim = 0;
+  Metric metric = Metric::cosine;
+  template <class F>
+  void fields(F&& f) {
+    f("name", name), f("dim", dim), f("metric", metric), f("model", model);
+  }
+};
+
+struct PublishedRecord {
+  static constexpr RecordType type = RecordType::published;
+  uint32_t space = 0, offer = 0, count = 0;
+  Bulk columns;  // see kernel/capabilities.cpp
+  template <class F>
+  void fields(F&& f) {
+    f("space", space), f("offer", offer), f("count", count), f("columns", columns);
+  }
+};
+
+struct WithdrawnRecord {
+  static constexpr RecordType type = RecordType::withdrawn;
+  uint32_t space = 0, row = 0, agent = 0, offer = 0;
+  template <class F>
+  void fields(F&& f) {
+    f("space", space), f("row", row), f("agent", agent), f("offer", offer);
+  }
+};
+
+struct PolicyLoadedRecord {
+  static constexpr RecordType type = RecordType::policy_loaded;
+  uint64_t epoch = 0;
+  Bulk text;
+  template <class F>
+  void fields(F&& f) {
+    f("epoch", epoch), f("text", text);
+  }
+};
+
+struct FundedRecord {
+  static constexpr RecordType type = RecordType::funded;
+  uint32_t agent = 0;
+  uint64_t amount = 0;
+  std::string unit;
+  template <class F>
+  void fields(F&& f) {
+    f("agent", agent), f("amount", amount), f("unit", unit);
+  }
+};
+
+struct RatesSetRecord {
+  static constexpr RecordType type = RecordType::rates_set;
+  std::string unit;
+  uint8_t tier = 0;
+  Rates rates;
+  template <class F>
+  void fields(F&& f) {
+    f("unit", unit), f("tier", tier), f("fresh", rates.fresh), f("cache_read", rates.cache_read);
+    f("cache_write", rates.cache_write), f("output", rates.output);
+  }
+};
+
+struct TransferLine {
+  TransferKind kind = TransferKind::single;
+  TransferOutcome outcome = TransferOutcome::ok;
+  UnitId unit = 0;
+  uint32_t debit = 0, credit = 0;  // agent indices
+  uint64_t amount = 0, key = 0, pending = 0, expires_ns = 0;
+  template <class F>
+  void fields(F&& f) {
+    f("kind", kind), f("outcome", outcome), f("unit", unit), f("debit", debit);
+    f("credit", credit), f("amount", amount), f("key", key), f("pending", pending);
+    f("expires_ns", expires_ns);
+  }
+};
+
+struct TransferredRecord {
+  static constexpr RecordType type = RecordType::transferred;
+  std::vector<TransferLine> lines;
+  template <class F>
+  void fields(F&& f) {
+    f("lines", lines);
+  }
+};
+
+// A candidate that was looked at, and what became of it; the chosen one is the last, with ok.
+struct Considered {
+  uint32_t agent = 0;
+  float score = 0;
+  Outcome outcome = Outcome::ok;
+  template <class F>
+  void fields(F&& f) {
+    f("agent", agent), f("score", score), f("outcome", outcome);
+  }
+};
+constexpr size_t considered_max = 16;
+
+struct ManifestLine {
+  LatentManifest manifest;
+  template <class F>
+  void fields(F&& f) {
+    f("content", manifest.content), f("fingerprint", manifest.fingerprint);
+    f("tokens", manifest.tokens), f("size_bytes", manifest.size_bytes);
+  }
+};
+
+struct DispatchedRecord {
+  static constexpr RecordType type = RecordType::dispatched;
+  uint32_t requester = 0, worker = 0, space = 0, row = index_none, offer = 0, version = 0;
+  uint8_t tier = 0;
+  UnitId unit = 0;
+  uint64_t price = 0, budget = 0, deadline_ns = 0, epoch = 0;
+  float score = 0;
+  bool verifier_required = false;
+  std::string task_class;
+  std::vector<uint8_t> key;
+  Digest body{};
+  Bulk payload;
+  std::vector<ManifestLine> latents;
+  std::vector<Considered> considered;
+  std::vector<uint16_t> rules;
+  template <class F>
+  void fields(F&& f) {
+    f("requester", requester), f("worker", worker), f("space", space), f("row", row);
+    f("offer", offer), f("version", version), f("tier", tier), f("unit", unit), f("price", price);
+    f("budget", budget), f("deadline_ns", deadline_ns), f("epoch", epoch), f("score", score);
+    f("verifier_required", verifier_required), f("task_class", task_class), f("key", key);
+    f("body", body), f("payload", payload), f("latents", latents), f("considered", considered);
+    f("rules", rules);
+  }
+};
+
+struct RefusedRecord {
+  static constexpr RecordType type = RecordType::refused;
+  uint32_t requester = 0;
+  Outcome outcome = Outcome::denied;
+  uint64_t budget = 0, epoch = 0;
+  std::string task_class;
+  std::vector<uint8_t> key;
+  Digest body{};
+  std::vector<Considered> considered;
+  std::vector<uint16_t> rules;
+  template <class F>
+  void fields(F&& f) {
+    f("requester", requester), f("outcome", outcome), f("budget", budget), f("epoch", epoch);
+    f("task_class", task_class), f("key", key), f("body", body), f("considered", considered);
+    f("rules", rules);
+  }
+};
+
+struct CompletedRecord {
+  static constexpr RecordType type = RecordType::completed;
+  uint32_t task = 0;
+  Digest artifact{};
+  Usage usage;
+  uint64_t cost = 0;
+  uint32_t remainder = 0;  // of the payer's account afterwards
+  template <class F>
+  void fields(F&& f) {
+    f("task", task), f("artifact", artifact), f("fresh", usage.fresh);
+    f("cache_read", usage.cache_read), f("cache_write", usage.cache_write);
+    f("output", usage.output), f("cost", cost), f("remainder", remainder);
+  }
+};
+
+struct JudgedRecord {
+  static constexpr RecordType type = RecordType::judged;
+  uint32_t task = 0;
+  uint8_t verdict = 0;
+  uint32_t verifier = index_none;
+  uint64_t fee = 0, house = 0, epoch = 0;
+  Outcome reason = Outcome::ok;  // of a withdrawal: budget_exceeded when escalation ran out
+  template <class F>
+  void fields(F&& f) {
+    f("task", task), f("verdict", verdict), f("verifier", verifier), f("fee", fee);
+    f("house", house), f("epoch", epoch), f("reason", reason);
+  }
+};
+
+struct EscalatedRecord {
+  static constexpr RecordType type = RecordType::escalated;
+  uint32_t task = 0, worker = 0, space = 0, row = index_none, offer = 0, version = 0;
+  uint8_t tier = 0;
+  uint64_t price = 0, reserved = 0, epoch = 0;
+  float score = 0;
+  std::vector<Considered> considered;
+  std::vector<uint16_t> rules;
+  template <class F>
+  void fields(F&& f) {
+    f("task", task), f("worker", worker), f("space", space), f("row", row), f("offer", offer);
+    f("version", version), f("tier", tier), f("price", price), f("reserved", reserved);
+    f("epoch", epoch), f("score", score), f("considered", considered), f("rules", rules);
+  }
+};
+
+struct ExpiredRecord {
+  static constexpr RecordType type = RecordType::expired;
+  std::vector<uint32_t> tasks;
+  std::vector<uint64_t> holds;
+  template <class F>
+  void fields(F&& f) {
+    f("tasks", tasks), f("holds", holds);
+  }
+};
+
+struct RedeliveredRecord {
+  static constexpr RecordType type = RecordType::redelivered;
+  std::vector<uint32_t> tasks;
+  template <class F>
+  void fields(F&& f) {
+    f("tasks", tasks);
+  }
+};
+
+// Refusals above the rate at which each gets a record of its own.
+struct RefusalsCountedRecord {
+  static constexpr RecordType type = RecordType::refusals_counted;
+  uint32_t tenant = 0;
+  uint64_t count = 0;
+  template <class F>
+  void fields(F&& f) {
+    f("tenant", tenant), f("count", count);
+  }
+};
+
+}  // namespace hanse

@@ -1,0 +1,150 @@
+// The steps that commands share: checks, time, expiry, waiting.
+#include "base/random.hpp"
+#include "kernel/inner.hpp"
+
+namespace hanse {
+
+void Kernel::Inner::check_open() const {
+  if (fork_count != process_fork_count())
+    throw Error(ErrorCode::forked, "kernel", "opened by another process; open it again here");
+  if (closed.load(std::memory_order_relaxed)) throw Error(ErrorCode::closed, "kernel", "is closed");
+}
+
+void Kernel::Inner::begin() {
+  check_open();
+  if (options.read_only) throw Error(ErrorCode::read_only, "kernel", "opened read-only");
+  if (!broken.empty()) throw Error(ErrorCode::poisoned, "kernel", broken);
+  expire_due(clock->now_ns());
+}
+
+uint32_t Kernel::Inner::acting(AgentId actor) const {
+  const uint32_t index = agents.index_checked(actor);
+  if (!agents.live(index))
+    throw Error(ErrorCode::revoked, "actor", "the agent or an ancestor is revoked",
+                agents.id_at(agents.revoked_ancestor(index)));
+  return index;
+}
+
+bool Kernel::Inner::same_view(uint32_t actor, uint32_t target) const {
+  return actor == 0 || target == 0 || agents.tenant(actor) == agents.tenant(target);
+}
+
+uint32_t Kernel::Inner::visible(uint32_t actor, AgentId target) const {
+  const uint32_t index = agents.index_checked(target);
+  if (!same_view(actor, index)) throw Error(ErrorCode::unknown_agent, "agent", "", target);
+  return index;
+}
+
+uint32_t Kernel::Inner::within(uint32_t actor, AgentId target) const {
+  const uint32_t index = visible(actor, target);
+  if (!agents.within(index, actor))
+    throw Error(ErrorCode::not_permitted, "agent", "is not the actor or below it", target);
+  return index;
+}
+
+Lineage Kernel::Inner::lineage(uint32_t agent) const {
+  Lineage lineage;
+  for (uint32_t at = agent; at != index_none && lineage.size < lineage.chain.size();
+       at = agents.parent(at))
+    lineage.chain[lineage.size++] = at;
+  return lineage;
+}
+
+void Kernel::Inner::require_policy(uint32_t actor, Action action, uint32_t resource,
+                                   int64_t amount) {
+  Request request;
+  request.action = action;
+  request.principal = lineage(actor);
+  if (resource != index_none) {
+    request.resource = lineage(resource);
+    request[Fact::resource_kind] = int64_t(agents.kind(resource));
+    request[Fact::resource_depth] = agents.depth(resource);
+    request[Fact::same_tenant] = agents.tenant(resource) == agents.tenant(actor);
+  }
+  request[Fact::principal_kind] = int64_t(agents.kind(actor));
+  request[Fact::principal_depth] = agents.depth(actor);
+  request[Fact::principal_permissions] = int64_t(agents.permissions(actor));
+  request[Fact::amount] = amount;
+  const Decision decision = program->decide(request, epoch);
+  if (decision.allowed) return;
+  std::string rules;
+  for (uint32_t i = 0; i < std::min(decision.rule_count, rules_fired_max); ++i)
+    rules += (i ? ", " : "by ") + program->rule_name(decision.rules[i]);
+  throw Error(ErrorCode::policy_denied, action_name(action),
+              (rules.empty() ? "no rule permits it" : rules) + " in epoch " + std::to_string(epoch),
+              agents.id_at(actor));
+}
+
+void Kernel::Inner::check_memory(uint64_t more, const char* field) const {
+  const uint64_t used = agents.memory_bytes() + capabilities.memory_bytes() +
+                        ledger.memory_bytes() + tasks.memory_bytes() + journal->memory_bytes() +
+                        flow->mailboxes.memory_bytes() + latents->memory_bytes();
+  if (used + more > options.memory_max)
+    throw Error(ErrorCode::quota_exceeded, field, used + more, options.memory_max);
+}
+
+uint64_t Kernel::Inner::next_time_ns() { return std::max(last_time_ns + 1, clock->now_ns()); }
+
+void Kernel::Inner::wait(Position position) {
+  if (durability != Durability::memory) journal->wait_durable(position);
+}
+
+// A bounded number at a time, so that no command pays for a burst of deadlines.
+uint32_t Kernel::Inner::expire_due(uint64_t now_ns) {
+  if (tasks.earliest_deadline_ns() > now_ns && ledger.earliest_expiry_ns() > now_ns) return 0;
+  ExpiredRecord record;
+  tasks.due(now_ns, expiries_per_command_max, record.tasks);
+  ledger.due(now_ns, expiries_per_command_max, record.holds);
+  if (record.tasks.empty() && record.holds.empty()) return 0;
+  const auto count = uint32_t(record.tasks.size() + record.holds.size());
+  commit(0, record);
+  return count;
+}
+
+Bulk Kernel::Inner::make_bulk(Bytes bytes) {
+  Bulk bulk;
+  bulk.size = uint32_t(bytes.size());
+  if (bulk.in_extent()) bulk.extent = journal->put_extent(bytes);
+  bulk.bytes.assign(bytes.begin(), bytes.end());
+  return bulk;
+}
+
+// Live commands still hold the bytes; replay fetches them.
+Bytes Kernel::Inner::bulk_bytes(const Bulk& bulk, std::vector<uint8_t>& scratch) const {
+  if (bulk.bytes.size() == bulk.size) return bulk.bytes;
+  scratch = journal ? journal->get_extent(bulk.extent) : read_extent(*disk, bulk.extent);
+  if (scratch.size() != bulk.size)
+    throw Error(ErrorCode::corrupt, "extent " + hex(bulk.extent),
+                std::to_string(scratch.size()) + " bytes where the record says " +
+                    std::to_string(bulk.size));
+  return scratch;
+}
+
+Outcome outcome_of(const Error& error) {
+  switch (error.code()) {
+    case ErrorCode::unknown_agent:
+    case ErrorCode::unknown_task:
+    case ErrorCode::unknown_offer: return Outcome::unknown;
+    case ErrorCode::unknown_latent:
+    case ErrorCode::lease_expired:
+    case ErrorCode::latent_incompatible: return Outcome::latent_unavailable;
+    case ErrorCode::too_large:
+    case ErrorCode::payload_too_large: return Outcome::too_large;
+    case ErrorCode::policy_denied:
+    case ErrorCode::not_permitted:
+    case ErrorCode::verifier_required: return Outcome::denied;
+    case ErrorCode::revoked: return Outcome::revoked;
+    case ErrorCode::insufficient_funds: return Outcome::insufficient_funds;
+    case ErrorCode::budget_exceeded: return Outcome::budget_exceeded;
+    case ErrorCode::exceeds_hold: return Outcome::exceeds_hold;
+    case ErrorCode::already_resolved:
+    case ErrorCode::illegal_transition: return Outcome::illegal_transition;
+    case ErrorCode::duplicate_artifact: return Outcome::duplicate_artifact;
+    case ErrorCode::storage_full:
+    case ErrorCode::quota_exceeded:
+    case ErrorCode::backpressure: return Outcome::full;
+    default: return Outcome::invalid;
+  }
+}
+
+}  // namespace hanse

@@ -1,0 +1,319 @@
+// The other transitions of a task: complete, accept, reject, withdraw, escalate.
+#include <algorithm>
+
+#include "kernel/inner.hpp"
+
+namespace hanse {
+
+// A task is there for the tenants of its requester and its worker; to change it, the actor must be
+// the one whose turn it is, or above it.
+uint32_t Kernel::Inner::task_for(uint32_t actor, TaskId id, bool as_worker) const {
+  const uint32_t index = tasks.index_checked(id);
+  const Task& task = tasks.at(index);
+  const uint32_t requester = index_of(task.requester), worker = index_of(task.worker);
+  if (!same_view(actor, requester) && !same_view(actor, worker))
+    throw Error(ErrorCode::unknown_task, "task", "", id);
+  if (!agents.within(as_worker ? worker : requester, actor))
+    throw Error(ErrorCode::not_permitted, "task",
+                as_worker ? "the actor is not its worker" : "the actor is not its requester", id);
+  return index;
+}
+
+static void check_usage(const Completion& completion) {
+  const Usage& usage = completion.usage;
+  if (!completion.total_tokens) return;
+  const u128 sum = u128(usage.fresh) + usage.cache_read + usage.cache_write + usage.output;
+  if (sum != *completion.total_tokens)
+    throw Error(ErrorCode::usage_inconsistent, "usage",
+                "the parts make " + std::to_string(uint64_t(sum)) + ", the total says " +
+                    std::to_string(*completion.total_tokens),
+                completion.task);
+}
+
+Position Kernel::Inner::complete_one(uint32_t actor, const Completion& completion) {
+  check_usage(completion);
+  const uint32_t index = task_for(actor, completion.task, true);
+  const Task& task = tasks.at(index);
+  tasks.check_complete(index);
+  require_policy(actor, Action::complete, index_of(task.requester));
+  const AccountIndex payer = ledger.account_find(index_of(task.requester), task.unit);
+  const Ledger::Charge charge =
+      ledger.charge(payer, completion.usage, ledger.rates(task.unit, task.tier));
+  // The worker's fee stays covered: usage can't eat into it. A task sent to an address without an
+  // offer has no price of its own; its worker earns what usage leaves.
+  const uint64_t left = ledger.hold(task.hold).left;
+  const uint64_t fee = task.version == 0 ? 0 : std::min(task.price, left);
+  if (charge.amount > left - fee)
+    throw Error(ErrorCode::exceeds_hold, "usage", charge.amount, left - fee, completion.task);
+  CompletedRecord record{index, completion.artifact, completion.usage, charge.amount,
+                         charge.remainder};
+  return commit(actor, record);
+}
+
+Position Kernel::Inner::judge_one(uint32_t actor, TaskId id, Verdict verdict, AgentId verifier) {
+  // A verifier that was named may speak for itself; else it is the requester's turn.
+  uint32_t by = index_none;
+  if (verifier != id_none) {
+    by = agents.index_checked(verifier);
+    if (!agents.live(by)) throw Error(ErrorCode::revoked, "verifier", "is revoked", verifier);
+  }
+  const uint32_t index = task_for(actor, id, false);
+  const Task& task = tasks.at(index);
+  const uint32_t worker = index_of(task.worker);
+  if (by == worker)
+    throw Error(ErrorCode::not_permitted, "verifier", "a worker can't verify its own work", id);
+  JudgedRecord record;
+  record.task = index;
+  record.verdict = uint8_t(verdict);
+  record.verifier = by;
+  record.epoch = epoch;
+  Action action = Action::accept;
+  switch (verdict) {
+    case Verdict::accept:
+      tasks.check_accept(index);
+      if (task.verifier_required && by == index_none)
+        throw Error(ErrorCode::verifier_required, "verifier", "this task asks for one", id);
+      record.fee = std::min(task.price, ledger.hold(task.hold).left);
+      record.house = uint64_t(u128(record.fee) * genesis.fee_basis_points / 10'000);
+      break;
+    case Verdict::reject:
+      tasks.check_reject(index);
+      action = Action::reject;
+      break;
+    case Verdict::withdraw:
+      tasks.check_void(index);
+      action = Action::withdraw;
+      break;
+  }
+  Request question;
+  question.action = action;
+  question.principal = lineage(actor);
+  question.resource = lineage(worker);
+  question.task_class = tasks.class_name(task.task_class);
+  question[Fact::principal_kind] = int64_t(agents.kind(actor));
+  question[Fact::resource_kind] = int64_t(agents.kind(worker));
+  question[Fact::resource_tier] = task.tier;
+  question[Fact::resource_price] = int64_t(std::min<uint64_t>(task.price, INT64_MAX));
+  question[Fact::amount] = int64_t(std::min<uint64_t>(record.fee, INT64_MAX));
+  question[Fact::verified] = by != index_none;
+  question[Fact::attempt] = task.attempt;
+  question[Fact::same_tenant] = agents.tenant(worker) == agents.tenant(actor);
+  if (!program->decide(question, epoch).allowed)
+    throw Error(ErrorCode::policy_denied, action_name(action), "in epoch " + std::to_string(epoch),
+                id);
+  return commit(actor, record);
+}
+
+Position Kernel::complete(AgentId actor, const Completion& completion) {
+  Position position;
+  {
+    std::lock_guard lock(inner_->writer);
+    inner_->begin();
+    position = inner_->complete_one(inner_->acting(actor), completion);
+  }
+  inner_->wait(position);
+  return position;
+}
+
+Position Kernel::judge(AgentId actor, TaskId task, Verdict verdict, AgentId verifier) {
+  Position position;
+  {
+    std::lock_guard lock(inner_->writer);
+    inner_->begin();
+    position = inner_->judge_one(inner_->acting(actor), task, verdict, verifier);
+  }
+  inner_->wait(position);
+  return position;
+}
+
+// One bad element never aborts the others; what stops the kernel stops the batch.
+template <class One>
+static void each(Kernel::Inner& in, AgentId actor, std::span<Outcome> outcomes_out, One&& one) {
+  Position last = position_none;
+  {
+    std::lock_guard lock(in.writer);
+    in.begin();
+    const uint32_t me = in.acting(actor);
+    for (size_t i = 0; i < outcomes_out.size(); ++i) {
+      try {
+        last = one(me, i);
+        outcomes_out[i] = Outcome::ok;
+      } catch (const Error& error) {
+        const ErrorKind kind = error_code_info(error.code()).kind;
+        if (kind == ErrorKind::internal || error.code() == ErrorCode::poisoned) throw;
+        outcomes_out[i] = outcome_of(error);
+      }
+    }
+  }
+  if (last != position_none) in.wait(last);
+}
+
+void Kernel::complete_many(AgentId actor, std::span<const Completion> completions,
+                           std::span<Outcome> outcomes_out) {
+  if (completions.size() != outcomes_out.size())
+    throw Error(ErrorCode::bad_array, "outcomes_out", outcomes_out.size(), completions.size());
+  each(*inner_, actor, outcomes_out,
+       [&](uint32_t me, size_t i) { return inner_->complete_one(me, completions[i]); });
+}
+
+void Kernel::judge_many(AgentId actor, std::span<const TaskId> tasks, Verdict verdict,
+                        AgentId verifier, std::span<Outcome> outcomes_out) {
+  if (tasks.size() != outcomes_out.size())
+    throw Error(ErrorCode::bad_array, "outcomes_out", outcomes_out.size(), tasks.size());
+  each(*inner_, actor, outcomes_out, [&](uint32_t me, size_t i) {
+    return inner_->judge_one(me, tasks[i], verdict, verifier);
+  });
+}
+
+// Release what is left, reserve what the whole budget still allows, deliver elsewhere: one record.
+Receipt Kernel::Inner::escalate_one(uint32_t actor, TaskId id, const DispatchRequest& to,
+                                    const Candidates& candidates) {
+  const uint32_t index = task_for(actor, id, false);
+  tasks.check_escalate(index);
+  const Task& task = tasks.at(index);
+  const uint64_t left = task.budget - task.spent;
+  Receipt receipt;
+  receipt.durability = durability;
+  receipt.task = id;
+  DispatchRequest request = to;
+  const std::string task_class = tasks.class_name(task.task_class);
+  request.task_class = task_class;
+  request.budget = left;
+  Choice choice = left == 0 ? Choice{} : choose(index_of(task.requester), request, candidates,
+                                                left, Action::escalate, true, nullptr);
+  if (left == 0) choice.outcome = Outcome::budget_exceeded;
+  receipt.outcome = choice.outcome;
+  receipt.reason = choice.reason;
+  receipt.epoch = choice.epoch;
+  if (choice.outcome == Outcome::budget_exceeded) {
+    // The task has failed on its budget: what it spent stays billed, the rest goes back.
+    JudgedRecord record;
+    record.task = index;
+    record.verdict = uint8_t(Verdict::withdraw);
+    record.reason = Outcome::budget_exceeded;
+    record.epoch = epoch;
+    receipt.position = commit(actor, record);
+    receipt.reason = "the next tier costs more than the " + std::to_string(left) + " that is left";
+    return receipt;
+  }
+  if (choice.outcome != Outcome::ok) {
+    if (choice.recorded) receipt.position = record_refusal(actor, request, {}, choice);
+    return receipt;
+  }
+  EscalatedRecord record{index,           choice.worker, choice.space, choice.row,
+                         choice.offer,    choice.version, choice.tier, choice.price,
+                         left,            choice.epoch,  choice.score, choice.considered,
+                         choice.rules};
+  const auto held = task_latents.find(index);
+  std::vector<LatentId> carried;
+  if (held != task_latents.end())
+    for (const LatentId latent : held->second)
+      carried.push_back(latents->fork(latent, agents.id_at(choice.worker),
+                                      agents.tenant(choice.worker)));
+  receipt.position = commit(actor, record);  // drops the old worker's handles
+  if (!carried.empty()) task_latents[index] = std::move(carried);
+  receipt.agent = agents.id_at(choice.worker);
+  receipt.offer = choice.offer;
+  receipt.version = choice.version;
+  receipt.score = choice.score;
+  receipt.price = choice.price;
+  receipt.reserved = left;
+  receipt.attempt = tasks.at(index).attempt;
+  return receipt;
+}
+
+// A search asks for offers that what is left of the budget can pay; where there are none at all the
+// answer is budget_exceeded, not no_match, when a dearer one exists.
+void Kernel::escalate_many(AgentId actor, std::span<const TaskId> tasks,
+                           std::span<const DispatchRequest> to, std::span<Receipt> receipts_out) {
+  Inner& in = *inner_;
+  in.check_open();
+  if (tasks.size() != to.size() || tasks.size() != receipts_out.size())
+    throw Error(ErrorCode::bad_array, "to", to.size(), tasks.size());
+  std::vector<DispatchRequest> requests(to.begin(), to.end());
+  std::vector<const DispatchRequest*> wanted;
+  for (DispatchRequest& request : requests) {
+    request.budget = uint64_t(INT64_MAX);  // what is left is known under the mutex
+    in.check_request(request);
+    wanted.push_back(&request);
+  }
+  std::vector<Candidates> candidates;
+  in.find_candidates(index_of(actor), wanted, 0, candidates);
+  std::vector<Outcome> outcomes(tasks.size());
+  each(in, actor, outcomes, [&](uint32_t me, size_t i) {
+    receipts_out[i] = in.escalate_one(me, tasks[i], requests[i], candidates[i]);
+    return receipts_out[i].position;
+  });
+  for (size_t i = 0; i < tasks.size(); ++i) {
+    if (outcomes[i] == Outcome::ok) continue;
+    receipts_out[i] = Receipt{};
+    receipts_out[i].outcome = outcomes[i];
+    receipts_out[i].task = tasks[i];
+    receipts_out[i].durability = in.durability;
+  }
+}
+
+Receipt Kernel::escalate(AgentId actor, TaskId task, const DispatchRequest& to) {
+  Inner& in = *inner_;
+  in.check_open();
+  DispatchRequest request = to;
+  request.budget = uint64_t(INT64_MAX);
+  in.check_request(request);
+  const DispatchRequest* wanted = &request;
+  std::vector<Candidates> candidates;
+  in.find_candidates(index_of(actor), {&wanted, 1}, 0, candidates);
+  Receipt receipt;
+  {
+    std::lock_guard lock(in.writer);
+    in.begin();
+    receipt = in.escalate_one(in.acting(actor), task, request, candidates[0]);
+  }
+  if (receipt.position != position_none) in.wait(receipt.position);
+  return receipt;
+}
+
+Task Kernel::task(AgentId actor, TaskId id) const {
+  Inner& in = *inner_;
+  Task task;
+  {
+    std::lock_guard lock(in.writer);
+    in.check_open();
+    const uint32_t me = in.agents.index_checked(actor);
+    const uint32_t index = in.tasks.index_checked(id);
+    task = in.tasks.at(index);
+    if (!in.same_view(me, index_of(task.requester)) && !in.same_view(me, index_of(task.worker)))
+      throw Error(ErrorCode::unknown_task, "task", "", id);
+  }
+  if (task.payload_size > payload_inline_max) task.payload = in.journal->get_extent(task.payload_extent);
+  return task;
+}
+
+std::string Kernel::task_class(const Task& task) const {
+  std::lock_guard lock(inner_->writer);
+  return inner_->tasks.class_name(task.task_class);
+}
+
+uint32_t Kernel::task_count() const {
+  std::lock_guard lock(inner_->writer);
+  return inner_->tasks.count();
+}
+
+Economics Kernel::economics() const {
+  std::lock_guard lock(inner_->writer);
+  return inner_->tasks.economics();
+}
+
+std::optional<Economics> Kernel::economics_of_class(std::string_view task_class) const {
+  std::lock_guard lock(inner_->writer);
+  const TaskTable& tasks = inner_->tasks;
+  for (uint32_t i = 0; i < tasks.class_count(); ++i)
+    if (tasks.class_name(uint16_t(i)) == task_class) return tasks.economics_of_class(uint16_t(i));
+  return std::nullopt;
+}
+
+Economics Kernel::economics_of_tier(uint8_t tier) const {
+  std::lock_guard lock(inner_->writer);
+  return inner_->tasks.economics_of_tier(tier);
+}
+
+}  // namespace hanse

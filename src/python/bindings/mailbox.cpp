@@ -1,0 +1,257 @@
+#include "mailbox/mailbox.hpp"
+
+#include "convert.hpp"
+#include "handle.hpp"
+#include "message.hpp"
+
+namespace hanse::python {
+
+namespace {
+
+// What one drain took out. Numpy views of its payloads keep it alive.
+struct Batch {
+  MessageBatch messages;
+  std::vector<Delivery> deliveries;
+};
+
+template <class T, class Get>
+py::array_t<T> column_from(const std::vector<Message>& messages, Get&& get) {
+  py::array_t<T> array = new_array<T>(messages.size());
+  T* out = array.mutable_data();
+  for (size_t i = 0; i < messages.size(); ++i) out[i] = static_cast<T>(get(messages[i]));
+  return array;
+}
+
+// [n, w], w the longest. A view of the arena where all rows have that size and a fixed distance,
+// else a copy padded with zeros: a short row's slot may hold bytes of an older message.
+py::array payloads_of(const std::vector<Message>& messages, py::handle owner) {
+  size_t width = 0;
+  for (const Message& message : messages) width = std::max(width, message.payload.size());
+  const auto rows = static_cast<py::ssize_t>(messages.size());
+  const auto columns = static_cast<py::ssize_t>(width);
+  if (rows > 1 && width > 0) {
+    const uint8_t* first = messages[0].payload.data();
+    const std::ptrdiff_t step = messages[1].payload.data() - first;
+    bool regular = step >= columns;
+    for (py::ssize_t i = 0; regular && i < rows; ++i)
+      regular = messages[static_cast<size_t>(i)].payload.size() == width &&
+                messages[static_cast<size_t>(i)].payload.data() == first + i * step;
+    if (regular) {
+      py::array view(py::dtype::of<uint8_t>(), {rows, columns},
+                     {static_cast<py::ssize_t>(step), py::ssize_t{1}}, first, owner);
+      view.attr("flags").attr("writeable") = false;
+      return view;
+    }
+  }
+  py::array_t<uint8_t> copy({rows, columns});
+  uint8_t* out = copy.mutable_data();
+  for (const Message& message : messages) {
+    std::memcpy(out, message.payload.data(), message.payload.size());
+    std::memset(out + message.payload.size(), 0, width - message.payload.size());
+    out += width;
+  }
+  return std::move(copy);
+}
+
+// (to, sender, kind, request, sequence, payload, size)
+py::tuple columns_of(py::object self) {
+  const std::vector<Message>& all = self.cast<Batch&>().messages.messages();
+  return py::make_tuple(column_from<uint64_t>(all, [](const Message& m) { return m.to; }),
+                        column_from<uint64_t>(all, [](const Message& m) { return m.sender; }),
+                        column_from<uint8_t>(all, [](const Message& m) { return m.kind; }),
+                        column_from<uint64_t>(all, [](const Message& m) { return m.request; }),
+                        column_from<uint64_t>(all, [](const Message& m) { return m.sequence; }),
+                        payloads_of(all, self), column_from<uint32_t>(all, [](const Message& m) {
+                          return m.payload.size();
+                        }));
+}
+
+py::list deliveries_of(const Batch& batch) {
+  py::list tasks(batch.deliveries.size());
+  for (size_t i = 0; i < batch.deliveries.size(); ++i)
+    tasks[i] = delivery_object(batch.deliveries[i]);
+  return tasks;
+}
+
+py::list messages_of(const Batch& batch) {
+  const std::vector<Message>& all = batch.messages.messages();
+  py::list messages(all.size());
+  for (size_t i = 0; i < all.size(); ++i) messages[i] = message_object(all[i]);
+  return messages;
+}
+
+// Route of each message, then of each delivery: see RouteTable.
+py::array_t<int32_t> routes_of(const Batch& batch, KernelHandle& handle) {
+  Kernel& kernel = handle.open();
+  const std::vector<Message>& all = batch.messages.messages();
+  py::array_t<int32_t> routes = new_array<int32_t>(all.size() + batch.deliveries.size());
+  int32_t* out = routes.mutable_data();
+  for (const Message& message : all) *out++ = handle.routes.route(kernel, message.to);
+  for (const Delivery& delivery : batch.deliveries)
+    *out++ = handle.routes.route(kernel, delivery.worker);
+  return routes;
+}
+
+std::unique_ptr<Batch> drain(KernelHandle& handle, py::object max_messages) {
+  Kernel& kernel = handle.open();
+  const size_t count_max = unsigned_of<uint32_t>(max_messages, "max_messages");
+  auto batch = std::make_unique<Batch>();
+  kernel.drain(batch->messages, batch->deliveries, count_max);
+  return batch;
+}
+
+// A Message, or None.
+py::object receive(KernelHandle& handle, py::object agent) {
+  Kernel& kernel = handle.open();
+  Batch batch;
+  if (!kernel.receive(unsigned_of(agent, "agent"), batch.messages, batch.deliveries))
+    return py::none();
+  if (!batch.deliveries.empty()) return delivery_object(batch.deliveries.front());
+  if (batch.messages.count() == 0) return py::none();
+  return message_object(batch.messages.messages().front());
+}
+
+uint8_t send_request(KernelHandle& handle, AgentId sender, py::object to, py::object payload,
+                     uint64_t request, uint64_t deadline_ns) {
+  Kernel& kernel = handle.open();
+  const BytesArgument bytes(payload, "payload");
+  MessageHeader header;
+  header.to = unsigned_of(to, "to");
+  header.sender = sender;
+  header.kind = MessageKind::request;
+  header.request = request;
+  header.deadline_ns = deadline_ns;
+  return static_cast<uint8_t>(kernel.send(header, bytes.view()));
+}
+
+py::array_t<uint8_t> send_many(KernelHandle& handle, AgentId sender, py::object to,
+                               py::object payloads, py::object sizes) {
+  Kernel& kernel = handle.open();
+  const py::array to_array = array_of<uint64_t>(to, "to", 1);
+  const size_t count = static_cast<size_t>(to_array.size());
+  const py::array payload_array = array_of<uint8_t>(payloads, "payloads", 2);
+  check_count("payloads", count, static_cast<size_t>(payload_array.shape(0)));
+  std::optional<py::array> size_array;
+  if (!sizes.is_none()) {
+    size_array = array_of<uint32_t>(sizes, "sizes", 1);
+    check_count("sizes", count, static_cast<size_t>(size_array->size()));
+    const auto width = static_cast<uint32_t>(payload_array.shape(1));
+    for (const uint32_t size : span_of<uint32_t>(*size_array))
+      if (size > width) throw Error(ErrorCode::out_of_range, "sizes", size, width);
+  }
+  py::array_t<uint8_t> outcomes = new_array<uint8_t>(count);
+  const std::span<Outcome> outcomes_out(reinterpret_cast<Outcome*>(outcomes.mutable_data()), count);
+  const std::span<const uint32_t> size_span =
+      size_array ? span_of<uint32_t>(*size_array) : std::span<const uint32_t>{};
+  // The GIL stays held: the flow plane belongs to this thread and takes no lock.
+  kernel.send_many(sender, span_of<uint64_t>(to_array), matrix_of<uint8_t>(payload_array),
+                   size_span, outcomes_out);
+  handle.work_arrived();
+  return outcomes;
+}
+
+void dead(KernelHandle& handle, py::object value, uint8_t reason) {
+  const MessageObject& from = message_of(value);
+  Message message;
+  message.to = from.to;
+  message.sender = from.sender;
+  message.kind = static_cast<MessageKind>(from.kind);
+  message.request = from.request;
+  message.sequence = from.sequence;
+  message.payload = {reinterpret_cast<const uint8_t*>(PyBytes_AS_STRING(from.payload)),
+                     static_cast<size_t>(PyBytes_GET_SIZE(from.payload))};
+  handle.open().mailboxes().dead(message, static_cast<Outcome>(reason));
+}
+
+py::dict counters_of(KernelHandle& handle) {
+  const MailboxCounters counters = handle.open().mailboxes().counters();
+  py::dict fields;
+  fields["accepted"] = counters.accepted;
+  fields["handled"] = counters.handled;
+  fields["expired"] = counters.expired;
+  fields["dead"] = counters.dead;
+  fields["queued"] = counters.queued;
+  fields["refused_full"] = counters.refused_full;
+  fields["refused_unknown"] = counters.refused_unknown;
+  fields["refused_too_large"] = counters.refused_too_large;
+  fields["refused_other"] = counters.refused_other;
+  return fields;
+}
+
+py::list dead_letters_of(KernelHandle& handle) {
+  py::list rows;
+  for (const DeadLetter& letter : handle.open().mailboxes().dead_letters())
+    rows.append(py::make_tuple(letter.header.to, letter.header.sender,
+                               static_cast<uint8_t>(letter.header.kind), letter.header.request,
+                               static_cast<uint8_t>(letter.reason), bytes_from(letter.payload)));
+  return rows;
+}
+
+}  // namespace
+
+void RouteTable::add_single(AgentId agent) {
+  const uint32_t index = index_of(agent);
+  if (index >= singles_.size()) singles_.resize(index + size_t{1}, 0);
+  if (singles_[index] == 0) ++single_count_;
+  singles_[index] = 1;
+  if (index < routes_.size()) routes_[index] = single;
+}
+
+int32_t RouteTable::add_group(AgentId group) {
+  for (size_t slot = 0; slot < groups_.size(); ++slot)
+    if (groups_[slot] == group) return static_cast<int32_t>(slot);
+  groups_.push_back(group);
+  routes_.clear();
+  return static_cast<int32_t>(groups_.size()) - 1;
+}
+
+int32_t RouteTable::route(Kernel& kernel, AgentId agent) {
+  const uint32_t index = index_of(agent);
+  if (index >= routes_.size()) routes_.resize(kernel.agent_count(), not_known);
+  if (index >= routes_.size()) return none;
+  if (routes_[index] != not_known) return routes_[index];
+  int32_t found = none;
+  if (index < singles_.size() && singles_[index] != 0) {
+    found = single;
+  } else if (!groups_.empty()) {
+    for (AgentId at = agent; at != id_none && found == none;) {
+      for (size_t slot = 0; slot < groups_.size(); ++slot)
+        if (groups_[slot] == at) found = static_cast<int32_t>(slot);
+      if (found == none) at = kernel.agent(kernel.root(), at).parent;
+    }
+  }
+  routes_[index] = found;
+  return found;
+}
+
+void register_mailbox(py::module_& module, KernelClass& kernel_class) {
+  py::class_<Batch>(module, "Batch")
+      .def("count", [](const Batch& batch) { return batch.messages.count(); })
+      .def("task_count", [](const Batch& batch) { return batch.deliveries.size(); })
+      .def("columns", &columns_of)
+      .def("tasks", &deliveries_of)
+      .def("messages", &messages_of)
+      .def("routes", &routes_of);
+
+  kernel_class.def("drain", &drain)
+      .def("receive", &receive)
+      .def("send_request", &send_request)
+      .def("send_many", &send_many)
+      .def("route_single",
+           [](KernelHandle& handle, AgentId agent) { handle.routes.add_single(agent); })
+      .def("route_group",
+           [](KernelHandle& handle, AgentId group) { return handle.routes.add_group(group); })
+      .def("route", [](KernelHandle& handle,
+                       AgentId agent) { return handle.routes.route(handle.open(), agent); })
+      .def("set_paused", [](KernelHandle& handle, AgentId agent,
+                            bool paused) { handle.open().mailboxes().set_paused(agent, paused); })
+      .def("queued", [](KernelHandle& handle,
+                        AgentId agent) { return handle.open().mailboxes().queued(agent); })
+      .def("owned_here",
+           [](KernelHandle& handle) { return handle.open().mailboxes().owned_here(); })
+      .def("dead", &dead)
+      .def("mailbox_counters", &counters_of)
+      .def("dead_letters", &dead_letters_of);
+}
+
+}  // namespace hanse::python
