@@ -82,9 +82,16 @@ class Journal {
   // Error(extent_missing) or Error(corrupt) where the digest does not match.
   virtual std::vector<uint8_t> get_extent(const Digest& digest) = 0;
 
+  // Flushes, marks the end of the log, and gives the directory back; afterwards only status() and
+  // the counts may be asked. Idempotent. Throws what flush throws.
+  virtual void close() = 0;
+
   virtual JournalStatus status() const = 0;
   virtual uint64_t memory_bytes() const = 0;
 };
+
+// For those who have no journal yet: replay. Throws as Journal::get_extent.
+std::vector<uint8_t> read_extent(Disk& disk, const Digest& digest);
 
 struct VerifyReport {
   uint64_t count = 0;

@@ -56,8 +56,7 @@ Outcome Kernel::Inner::admit(AgentId sender, AgentId to) {
   if (!agents.contains(sender) || !agents.contains(to)) return Outcome::unknown;
   const uint32_t from = index_of(sender), at = index_of(to);
   if (!agents.live(from) || !agents.live(at)) return Outcome::revoked;
-  // While nobody owns the boxes, whoever sends first makes room for the agents that are new.
-  flow->mailboxes.resize_unowned(agents.count());
+  flow->mailboxes.resize(agents.count());
   return send_allowed(from == 0 ? 0 : agents.parent(from), at == 0 ? 0 : agents.parent(at))
              ? Outcome::ok
              : Outcome::denied;

@@ -223,11 +223,11 @@ class Kernel {
 
   MemoryReport memory() const;
 
+  struct Inner;  // kernel/inner.hpp
+
  private:
   Kernel();
-  struct Inner;
   std::unique_ptr<Inner> inner_;
-  friend struct Inner;
 };
 
 // Offline: verify_journal, then the fold. Throws the first corruption.

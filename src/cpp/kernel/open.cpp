@@ -38,7 +38,7 @@ Kernel::~Kernel() {
   }
   try {
     close();
-  } catch (const std::exception&) {
+  } catch (...) {
     // Whoever wants to know whether the last flush worked calls close().
   }
 }

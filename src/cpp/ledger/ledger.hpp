@@ -146,6 +146,7 @@ class Ledger {
   TransferOutcome check_hold(uint32_t agent, uint64_t amount, UnitId unit) const;
   HoldId apply_hold(uint32_t agent, uint64_t amount, UnitId unit, uint64_t expires_ns);
   const Hold& hold(HoldId hold) const;  // throws unknown_transfer
+  uint64_t hold_count() const { return holds_.size(); }
   // Posts `amount` <= left of an open hold to `to`, of the same unit; the rest stays reserved.
   // Can't overflow: counters have 128 bits, and only `check_*` keeps them below 2^64.
   void apply_draw(HoldId hold, uint64_t amount, AccountIndex to);

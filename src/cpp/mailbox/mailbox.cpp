@@ -24,6 +24,10 @@ bool MailboxTable::owned_here() const {
          state_->owned_by_me();
 }
 
+bool MailboxTable::owned_by_caller() const {
+  return state_->owner.load(std::memory_order_acquire) == std::this_thread::get_id();
+}
+
 void MailboxTable::own() { state_->own(); }
 
 Outcome MailboxTable::send(const MessageHeader& header, Bytes payload) {

@@ -89,6 +89,7 @@ class MailboxTable {
   // owner's memory grows on the owner's thread.
   void resize(uint32_t agent_count);
   bool owned_here() const;  // by the calling thread, or by none yet
+  bool owned_by_caller() const;  // by the calling thread and no other
   void own();               // throws wrong_thread if another thread owns it
 
   // Owner thread: no lock, no allocation beyond slab growth. Any other thread: through the ring.
