@@ -95,7 +95,9 @@ def _add_demo(commands: argparse._SubParsersAction[_Parser]) -> None:
         "--tasks", type=_number(1, TASKS_MAX), default=10_000, metavar="N",
         help="at most so many tasks (default: 10000)",
     )  # fmt: skip
-    demo.add_argument("--dir", type=Path, metavar="DIR", help="a new directory that keeps the state")
+    demo.add_argument(
+        "--dir", type=Path, metavar="DIR", help="a new directory that keeps the state"
+    )
     demo.add_argument(
         "--seed", type=_number(0, 2**63 - 1), default=0, metavar="N",
         help="of the sample, the order and the noise (default: 0)",
@@ -184,7 +186,8 @@ def _parser() -> argparse.ArgumentParser:
 def _demo(arguments: argparse.Namespace) -> int:
     from .demo.embed import MissingModelError
     from .demo.progress import progress_for
-    from .demo.run import DemoError, Options, run
+    from .demo.run import run
+    from .demo.scene import DemoError, Options
 
     options = Options(
         agents=arguments.agents,

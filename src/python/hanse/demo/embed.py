@@ -56,15 +56,15 @@ class Embedder:
         for begin in range(0, len(order), _BATCH):
             rows = order[begin : begin + _BATCH]
             # A text of no known token at all would be an empty matrix.
-            vectors[rows] = self._model.embed([texts[row] or "_" for row in rows], batch_size=_BATCH)
+            vectors[rows] = self._model.embed(
+                [texts[row] or "_" for row in rows], batch_size=_BATCH
+            )
         return vectors
 
     def token_ids(self, text: str) -> list[int]:
         encoded = self._model.tokenizer.encode(text, add_special_tokens=False)
         return [
-            number
-            for number, real in zip(encoded.ids, encoded.attention_mask, strict=True)
-            if real
+            number for number, real in zip(encoded.ids, encoded.attention_mask, strict=True) if real
         ]
 
     def token_count(self, text: str) -> int:

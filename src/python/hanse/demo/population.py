@@ -145,9 +145,7 @@ def sources(root: Path, left_out: frozenset[str]) -> Iterator[Path]:
             yield path
 
 
-def from_sources(
-    root: Path, left_out: frozenset[str], counts: Counts
-) -> Iterator[tuple[str, str]]:
+def from_sources(root: Path, left_out: frozenset[str], counts: Counts) -> Iterator[tuple[str, str]]:
     """Parses every source below `root`; what cannot be read or parsed is skipped and counted."""
     for path in sources(root, left_out):
         try:

@@ -10,7 +10,7 @@ from typing import Any
 
 
 def percentile(values: Sequence[float], share: float) -> float:
-    """The smallest value that at least `share` of `values` do not exceed; 0 where there are none."""
+    """The smallest value that at least `share` of them do not exceed; 0 where there are none."""
     if not values:
         return 0.0
     ordered = sorted(values)
@@ -185,21 +185,23 @@ def lines(report: Report) -> list[tuple[str, str]]:
         ("matches", f"{report.match_rate:,.0f}/s"),
         ("dispatches", f"{report.dispatch_rate:,.0f}/s in batches of {report.dispatch_batch:,}"),
         ("  one at a time", f"p50 {report.dispatch_p50_us:,.0f} µs, "
-                            f"p99 {report.dispatch_p99_us:,.0f} µs (of {report.dispatch_singles:,})"),
+                            f"p99 {report.dispatch_p99_us:,.0f} µs "
+                            f"(of {report.dispatch_singles:,})"),
         ("small", _tier_line(report.small, unit)),
         ("large", _tier_line(report.large, unit)),
         ("accepted", f"{report.accepted:,} of {report.tasks:,} "
                      f"({_share(report.accepted, report.tasks)}); all large: "
                      f"{report.accepted_all_large:,}"),
-        ("saving", f"{report.saving:.2f} × against all large; the law "
+        ("saving", f"{report.saving:.2f} times against all large; the law "
                    f"1/(1/{report.price_ratio} + {report.escalation_share:.3f}) gives "
                    f"{report.saving_by_law:.2f}"),
         ("cost per accepted", "nothing accepted" if per is None else
-                              f"{per:,} {unit} (all spend, {report.spend:,} {unit}, over accepted)"),
-        ("cache-read share", f"{report.cache_read_share:.1%} of all tokens"),
+                              f"{per:,} {unit} (all spend, {report.spend:,} {unit}, "
+                              f"over accepted)"),
+        ("cache-read share", f"{report.cache_read_share:.1%} of all tokens read"),
         ("shared context", f"read back by {report.context_reads:,} deliveries, "
                            f"{report.context_bytes:,} bytes stored once"),
-        ("refusals", f"{refused or 'none'}; {report.sent_again:,} sent again with a verifier"),
+        ("refusals", f"{refused or 'none'}; {report.sent_again:,} sent again with a larger budget"),
         ("  passed over by policy", f"{report.diverted:,} tasks went to their next candidate"),
         ("Σ debits = Σ credits", f"{report.debits:,} = {report.credits:,} {unit}"
                                  if report.balanced else
@@ -207,7 +209,8 @@ def lines(report: Report) -> list[tuple[str, str]]:
         ("journal", f"{report.events:,} events, {_size(report.journal_bytes)}"),
         ("Merkle root", report.root),
         ("state hash", report.state_hash),
-        ("reopened and verified", f"same root, same state hash, in {report.verified_seconds:.1f} s"),
+        ("reopened and verified", f"same root, same state hash, "
+                                  f"in {report.verified_seconds:.1f} s"),
         ("peak memory", _size(report.memory_peak_bytes)),
         ("seconds", f"{report.seconds:.1f}"),
     ]  # fmt: skip

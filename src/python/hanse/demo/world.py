@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import hanse
 import numpy as np
 from numpy.typing import NDArray
-
-import hanse
 
 from .embed import MODEL_NAME, Embedder, Vectors, normalised
 from .market import DESTRUCTIVE, LARGE, RATES, SMALL, Offers, skill_mask
@@ -19,8 +18,9 @@ from .tasks import Task
 UNIT = "usd_micro"
 # In full for one task, both tiers: the longest docstring at the large rates and its fee fit.
 BUDGET = 250_000
-# Texts are cut at 500 characters; the longest of them need someone who checks.
-PAYLOAD_UNVERIFIED_MAX = 495
+BUDGET_RAISED = 300_000
+# Texts are cut at 500 characters; the longest of them need the raised budget.
+PAYLOAD_AT_BUDGET_MAX = 495
 NOISE_NORM = 0.5
 _PUBLISH_ROWS = 16_384
 
@@ -36,17 +36,21 @@ LAYERS, KV_HEADS, HEAD_DIM = 2, 2, 32  # 2 layers x (key, value) x 2 heads x 32 
 
 
 def policy_text() -> str:
-    """Everyone may do everything, but for two things that ask for a verifier."""
+    """Everyone may do everything, but for two kinds of work that ask for the raised budget.
+
+    The first rule speaks of the request: whoever is asked, it is refused. The second speaks of the
+    worker: the request goes on to its next candidate.
+    """
     return f"""
 permit(principal, action, resource);
 
-@id("long-text-needs-verifier")
+@id("long-text-needs-budget")
 forbid(principal, action == Action::"dispatch", resource)
-when {{ context.payload_size > {PAYLOAD_UNVERIFIED_MAX} && context.verified == 0 }};
+when {{ context.payload_size > {PAYLOAD_AT_BUDGET_MAX} && context.budget < {BUDGET_RAISED} }};
 
-@id("destructive-needs-verifier")
+@id("destructive-needs-budget")
 forbid(principal, action == Action::"dispatch", resource)
-when {{ resource.skills.hasAny({skill_mask(DESTRUCTIVE)}) && context.verified == 0 }};
+when {{ resource.skills.hasAny({skill_mask(DESTRUCTIVE)}) && context.budget < {BUDGET_RAISED} }};
 """
 
 
@@ -179,7 +183,7 @@ def build(
 
     # Only the root sees the agents of every tenant, so the root asks, and pays.
     requester = kernel.root
-    kernel.ledger.fund(requester, max(1, len(tasks)) * BUDGET, unit=UNIT)
+    kernel.ledger.fund(requester, max(1, len(tasks)) * BUDGET_RAISED, unit=UNIT)
     for tier, rates in RATES.items():
         kernel.ledger.set_rates(UNIT, tier, **rates)
     kernel.policy.load(policy_text())
