@@ -8,10 +8,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+import hanse
 import numpy as np
 from numpy.typing import NDArray
-
-import hanse
 
 from .embed import Vectors
 from .market import LARGE, MICRO_PER_UNIT, SMALL, usage_cost
@@ -57,9 +56,7 @@ class Tally:
 class Orchestrator:
     """The tasks of a scene, driven through a kernel."""
 
-    def __init__(
-        self, kernel: hanse.Kernel, scene: Scene, there: World, options: Options
-    ) -> None:
+    def __init__(self, kernel: hanse.Kernel, scene: Scene, there: World, options: Options) -> None:
         self._kernel = kernel
         self._scene = scene
         self._world = there

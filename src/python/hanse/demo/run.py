@@ -19,7 +19,9 @@ from .report import Report, percentile
 from .scene import DemoError, Options, prepare
 
 
-def _account(kernel: hanse.Kernel, orchestrator: Orchestrator, there: world.World, report: Report) -> None:
+def _account(
+    kernel: hanse.Kernel, orchestrator: Orchestrator, there: world.World, report: Report
+) -> None:
     """The books, as the kernel kept them."""
     tally = orchestrator.tally
     total = kernel.tasks.economics()
@@ -118,5 +120,3 @@ def run(options: Options, progress: Progress) -> Report:
     report.memory_peak_bytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     report.seconds = time.perf_counter() - begun
     return report
-
-
