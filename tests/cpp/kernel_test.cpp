@@ -134,10 +134,11 @@ TEST(Kernel, ReopensToTheSameStateAndRoot) {
   World world;
   world.publish(world.worker, {1, 0}, 10);
   world.publish(world.other, {0, 1}, 20);
-  world.kernel->load_policy(world.kernel->root(),
-                            "permit(principal, action, resource);\n"
-                            "@id(\"dear\") forbid(principal, action == Action::\"dispatch\", resource) "
-                            "when { resource.price > 15 };");
+  world.kernel->load_policy(
+      world.kernel->root(),
+      "permit(principal, action, resource);\n"
+      "@id(\"dear\") forbid(principal, action == Action::\"dispatch\", resource) "
+      "when { resource.price > 15 };");
   const Receipt first = world.dispatch({1, 0.1f}, 100);
   ASSERT_EQ(first.outcome, Outcome::ok) << first.reason;
   EXPECT_EQ(first.agent, world.worker);
@@ -155,10 +156,11 @@ TEST(Kernel, PassesOverWhatPolicyForbidsAndRecordsADenial) {
   World world;
   world.publish(world.worker, {1, 0}, 10);
   world.publish(world.other, {0.9f, 0.1f}, 20);
-  world.kernel->load_policy(world.kernel->root(),
-                            "permit(principal, action, resource);\n"
-                            "@id(\"cheap\") forbid(principal, action == Action::\"dispatch\", resource) "
-                            "when { resource.price < 15 };");
+  world.kernel->load_policy(
+      world.kernel->root(),
+      "permit(principal, action, resource);\n"
+      "@id(\"cheap\") forbid(principal, action == Action::\"dispatch\", resource) "
+      "when { resource.price < 15 };");
   EXPECT_EQ(world.dispatch({1, 0}, 100).agent, world.other);
   world.kernel->withdraw(world.kernel->root(), world.other, 0, 0);
   const uint64_t count = world.kernel->journal().count();

@@ -92,8 +92,9 @@ class ByteReader {
     return part;
   }
   [[noreturn]] void fail() const {
-    throw Error(ErrorCode::corrupt, "record",
-                "malformed at byte " + std::to_string(at_) + " of " + std::to_string(bytes_.size()));
+    throw Error(
+        ErrorCode::corrupt, "record",
+        "malformed at byte " + std::to_string(at_) + " of " + std::to_string(bytes_.size()));
   }
 
   Bytes bytes_;

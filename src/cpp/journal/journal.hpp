@@ -27,18 +27,20 @@ struct JournalOptions {
   uint64_t segment_size_bytes_max = uint64_t(64) << 20;  // the first is 1 MiB, then doubling
   uint64_t gather_ns = 1'000'000;
   bool read_only = false;
+  // Of the uuid that marks every segment of a new journal; 0: from the system's entropy.
+  uint64_t identity_seed = 0;
 };
 
 constexpr uint32_t record_size_bytes_max = 1 << 20;
 
 struct JournalStatus {
-  uint64_t count = 0;            // records appended
-  uint64_t durable_count = 0;    // records that survive a crash
-  uint64_t size_bytes = 0;       // bytes of records and framing in all segments, extents not counted
+  uint64_t count = 0;          // records appended
+  uint64_t durable_count = 0;  // records that survive a crash
+  uint64_t size_bytes = 0;     // bytes of records and framing in all segments, extents not counted
   uint64_t segment_count = 0;
   uint64_t flush_count = 0;
-  uint64_t torn_bytes_cut = 0;   // on open: length of the torn tail that was cut
-  std::string poisoned;          // why, or empty
+  uint64_t torn_bytes_cut = 0;  // on open: length of the torn tail that was cut
+  std::string poisoned;         // why, or empty
 };
 
 class Journal {
@@ -52,10 +54,11 @@ class Journal {
                                        const Replay& replay);
   virtual ~Journal() = default;
 
-  // Room for `size_bytes` more of records, before any effect: Error(storage_full) or
-  // Error(poisoned), and nothing has changed.
-  virtual void reserve(uint64_t size_bytes) = 0;
-  // Never fails after a successful reserve. Record size: 1 .. record_size_bytes_max.
+  // Room for `record_count` more records of `size_bytes` together, before any effect:
+  // Error(storage_full) or Error(poisoned), and nothing has changed. Holds until the next call.
+  virtual void reserve(uint64_t size_bytes, uint64_t record_count = 1) = 0;
+  // Never fails within what was reserved; beyond it, reserves by itself and may throw.
+  // Record size: 1 .. record_size_bytes_max.
   virtual Position append(Bytes record) = 0;
 
   // Until every record up to and including `position` is on disk. Error(poisoned) where a write or

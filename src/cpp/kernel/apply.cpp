@@ -50,8 +50,9 @@ void Kernel::Inner::apply(const Envelope&, Position, PublishedRecord& record) {
   const Publication publication =
       decode_publication(bulk_bytes(record.columns, scratch), record.offer, record.count, dim);
   std::vector<uint32_t> versions(record.count);
-  capabilities.apply_publish(record.space, publication.offers, publication.expected,
-                             [this](uint32_t agent) { return agents.tenant(agent); }, versions);
+  capabilities.apply_publish(
+      record.space, publication.offers, publication.expected,
+      [this](uint32_t agent) { return agents.tenant(agent); }, versions);
 }
 
 void Kernel::Inner::apply(const Envelope&, Position, WithdrawnRecord& record) {
@@ -86,8 +87,7 @@ void Kernel::Inner::apply(const Envelope&, Position, TransferredRecord& record) 
     transfer.key = line.key;
     transfer.pending = line.pending;
     transfer.expires_ns = line.expires_ns;
-    last_holds.push_back(
-        ledger.apply_transfer(transfer, line.debit, line.credit, line.outcome));
+    last_holds.push_back(ledger.apply_transfer(transfer, line.debit, line.credit, line.outcome));
     if (line.outcome == TransferOutcome::ok && line.kind == TransferKind::pending)
       rearm(line.expires_ns);
   }
@@ -159,8 +159,7 @@ void Kernel::Inner::apply(const Envelope&, Position position, CompletedRecord& r
 }
 
 // The row's slot is free again, wherever the offer is now.
-void Kernel::Inner::release_slot(const Task& task, uint32_t space, uint32_t agent,
-                                 uint32_t offer) {
+void Kernel::Inner::release_slot(const Task& task, uint32_t space, uint32_t agent, uint32_t offer) {
   if (task.version == 0) return;
   const uint32_t row = capabilities.row_find(space, agent, offer);
   if (row != index_none) capabilities.apply_open(space, row, -1);
@@ -187,7 +186,9 @@ void Kernel::Inner::apply(const Envelope&, Position position, JudgedRecord& reco
       settle_task(record.task, HoldState::posted);
       tasks.apply_accept(record.task, verifier, record.fee, position);
       return;
-    case Verdict::reject: tasks.apply_reject(record.task, verifier, position); return;
+    case Verdict::reject:
+      tasks.apply_reject(record.task, verifier, position);
+      return;
     case Verdict::withdraw:
       settle_task(record.task, HoldState::voided);
       tasks.apply_void(record.task, position);
@@ -253,8 +254,8 @@ ConceptHashes Kernel::Inner::state_hash() const {
   hashes.ledger = ledger.state_hash();
   hashes.task = tasks.state_hash();
   ByteWriter all;
-  for (const Digest* digest : {&hashes.agent, &hashes.capability, &hashes.policy, &hashes.ledger,
-                               &hashes.task})
+  for (const Digest* digest :
+       {&hashes.agent, &hashes.capability, &hashes.policy, &hashes.ledger, &hashes.task})
     all.put_digest(*digest);
   hashes.all = sha256(all.bytes());
   return hashes;

@@ -60,7 +60,8 @@ Offers rows(const Offers& all, size_t from, size_t count) {
 
 // A large publish becomes several records, each with its own extent: everything is checked before
 // the first, and a version counts only when the call returned.
-void Kernel::publish(AgentId actor, const PublishRequest& request, std::span<uint32_t> versions_out) {
+void Kernel::publish(AgentId actor, const PublishRequest& request,
+                     std::span<uint32_t> versions_out) {
   Inner& in = *inner_;
   in.check_open();
   const size_t count = request.agents.size();
@@ -94,10 +95,10 @@ void Kernel::publish(AgentId actor, const PublishRequest& request, std::span<uin
   for (size_t from = 0; from < count; from += publish_rows_per_record) {
     const size_t part_count = std::min<size_t>(publish_rows_per_record, count - from);
     block.clear();
-    encode_publication(rows(offers, from, part_count),
-                       request.expected.empty() ? request.expected
-                                                : request.expected.subspan(from, part_count),
-                       block);
+    encode_publication(
+        rows(offers, from, part_count),
+        request.expected.empty() ? request.expected : request.expected.subspan(from, part_count),
+        block);
     PublishedRecord record{space, offers.offer, uint32_t(part_count), in.make_bulk(block.bytes())};
     // A large block is read back when its turn comes, so that only one is in memory.
     if (count > publish_rows_per_record && in.disk) record.columns.bytes = {};
@@ -111,8 +112,7 @@ void Kernel::publish(AgentId actor, const PublishRequest& request, std::span<uin
     for (PublishedRecord& record : records) position = in.commit(me, record);
     for (size_t i = 0; i < count; ++i)
       versions_out[i] =
-          in.capabilities
-              .row(space, in.capabilities.row_find(space, indices[i], offers.offer))
+          in.capabilities.row(space, in.capabilities.row_find(space, indices[i], offers.offer))
               .version;
   }
   in.wait(position);

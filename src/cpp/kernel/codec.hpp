@@ -146,24 +146,42 @@ Record decode_body(ByteReader& reader) {
 template <class Visit>
 void visit_record(const Envelope& envelope, ByteReader& reader, Visit&& visit) {
   switch (envelope.type) {
-    case RecordType::genesis: return visit(decode_body<GenesisRecord>(reader));
-    case RecordType::agents_added: return visit(decode_body<AgentsAddedRecord>(reader));
-    case RecordType::agent_revoked: return visit(decode_body<AgentRevokedRecord>(reader));
-    case RecordType::space_created: return visit(decode_body<SpaceCreatedRecord>(reader));
-    case RecordType::published: return visit(decode_body<PublishedRecord>(reader));
-    case RecordType::withdrawn: return visit(decode_body<WithdrawnRecord>(reader));
-    case RecordType::policy_loaded: return visit(decode_body<PolicyLoadedRecord>(reader));
-    case RecordType::funded: return visit(decode_body<FundedRecord>(reader));
-    case RecordType::rates_set: return visit(decode_body<RatesSetRecord>(reader));
-    case RecordType::transferred: return visit(decode_body<TransferredRecord>(reader));
-    case RecordType::dispatched: return visit(decode_body<DispatchedRecord>(reader));
-    case RecordType::refused: return visit(decode_body<RefusedRecord>(reader));
-    case RecordType::completed: return visit(decode_body<CompletedRecord>(reader));
-    case RecordType::judged: return visit(decode_body<JudgedRecord>(reader));
-    case RecordType::escalated: return visit(decode_body<EscalatedRecord>(reader));
-    case RecordType::expired: return visit(decode_body<ExpiredRecord>(reader));
-    case RecordType::redelivered: return visit(decode_body<RedeliveredRecord>(reader));
-    case RecordType::refusals_counted: return visit(decode_body<RefusalsCountedRecord>(reader));
+    case RecordType::genesis:
+      return visit(decode_body<GenesisRecord>(reader));
+    case RecordType::agents_added:
+      return visit(decode_body<AgentsAddedRecord>(reader));
+    case RecordType::agent_revoked:
+      return visit(decode_body<AgentRevokedRecord>(reader));
+    case RecordType::space_created:
+      return visit(decode_body<SpaceCreatedRecord>(reader));
+    case RecordType::published:
+      return visit(decode_body<PublishedRecord>(reader));
+    case RecordType::withdrawn:
+      return visit(decode_body<WithdrawnRecord>(reader));
+    case RecordType::policy_loaded:
+      return visit(decode_body<PolicyLoadedRecord>(reader));
+    case RecordType::funded:
+      return visit(decode_body<FundedRecord>(reader));
+    case RecordType::rates_set:
+      return visit(decode_body<RatesSetRecord>(reader));
+    case RecordType::transferred:
+      return visit(decode_body<TransferredRecord>(reader));
+    case RecordType::dispatched:
+      return visit(decode_body<DispatchedRecord>(reader));
+    case RecordType::refused:
+      return visit(decode_body<RefusedRecord>(reader));
+    case RecordType::completed:
+      return visit(decode_body<CompletedRecord>(reader));
+    case RecordType::judged:
+      return visit(decode_body<JudgedRecord>(reader));
+    case RecordType::escalated:
+      return visit(decode_body<EscalatedRecord>(reader));
+    case RecordType::expired:
+      return visit(decode_body<ExpiredRecord>(reader));
+    case RecordType::redelivered:
+      return visit(decode_body<RedeliveredRecord>(reader));
+    case RecordType::refusals_counted:
+      return visit(decode_body<RefusalsCountedRecord>(reader));
   }
   throw Error(ErrorCode::log_version, "record type",
               std::to_string(uint16_t(envelope.type)) + " is not known to this version");

@@ -42,8 +42,7 @@ void Kernel::Inner::prepare(AgentId actor, std::span<const DispatchRequest> requ
       check_request(requests[i]);
       for (const LatentId latent : requests[i].latents) {
         const LatentInfo info = latents->info(latent, actor, tenant);
-        prepared.latents.push_back(
-            {info.content, info.fingerprint, info.tokens, info.size_bytes});
+        prepared.latents.push_back({info.content, info.fingerprint, info.tokens, info.size_bytes});
       }
     } catch (const Error& error) {
       if (single) throw;
@@ -160,8 +159,8 @@ bool Kernel::Inner::place(uint32_t actor, Prepared& prepared, const Candidates& 
   const DispatchRequest& request = *prepared.request;
   Choice choice = check_money(*this, actor, request, 0);
   if (choice.outcome == Outcome::ok)
-    choice = choose(actor, request, candidates, request.budget, Action::dispatch, last_round,
-                    nullptr);
+    choice =
+        choose(actor, request, candidates, request.budget, Action::dispatch, last_round, nullptr);
   if (choice.retry) return false;
   if (choice.outcome == Outcome::ok) {
     commit_dispatch(actor, prepared, choice, receipt_out);
@@ -170,8 +169,7 @@ bool Kernel::Inner::place(uint32_t actor, Prepared& prepared, const Candidates& 
   receipt_out.outcome = choice.outcome;
   receipt_out.epoch = choice.epoch;
   receipt_out.reason = choice.reason;
-  if (choice.recorded)
-    receipt_out.position = record_refusal(actor, request, prepared.body, choice);
+  if (choice.recorded) receipt_out.position = record_refusal(actor, request, prepared.body, choice);
   prepared.done = true;
   return true;
 }
@@ -216,8 +214,7 @@ void Kernel::Inner::place_atomic(uint32_t actor, std::vector<Prepared>& prepared
       return;
     }
     tentative.reserved += request.budget;
-    if (choice.row != index_none)
-      ++tentative.slots[uint64_t(choice.space) << 32 | choice.row];
+    if (choice.row != index_none) ++tentative.slots[uint64_t(choice.space) << 32 | choice.row];
   }
   for (size_t i = 0; i < prepared.size(); ++i)
     if (!prepared[i].done) commit_dispatch(actor, prepared[i], choices[i], receipts_out[i]);
@@ -282,8 +279,7 @@ void Kernel::Inner::dispatch_all(AgentId actor, std::span<const DispatchRequest>
   // A stored receipt waits too: its record may still be on the way to the disk.
   Position last = position_none;
   for (const Receipt& receipt : receipts_out)
-    if (receipt.position != position_none &&
-        (last == position_none || receipt.position > last))
+    if (receipt.position != position_none && (last == position_none || receipt.position > last))
       last = receipt.position;
   if (last != position_none) wait(last);
 }

@@ -100,14 +100,14 @@ void Kernel::send_many(AgentId sender, std::span<const AgentId> to,
 
 // The mutex is held, or replay runs.
 void Kernel::Inner::queue_delivery(uint32_t task, Position position) {
-  if (!journal || options.read_only) return;  // replay: what is unfinished goes out again at the end
+  if (!journal || options.read_only)
+    return;  // replay: what is unfinished goes out again at the end
   const PendingDelivery pending{position, task, tasks.at(task).attempt};
   deliveries.push_back(pending);
   deliveries_of[index_of(tasks.at(task).worker)].push_back(pending);
 }
 
-void Kernel::Inner::hold_latents(uint32_t task, uint32_t worker,
-                                 std::span<const LatentId> given) {
+void Kernel::Inner::hold_latents(uint32_t task, uint32_t worker, std::span<const LatentId> given) {
   if (given.empty()) return;
   std::vector<LatentId>& held = task_latents[task];
   try {

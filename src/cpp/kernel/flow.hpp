@@ -45,7 +45,7 @@ class Flow {
   };
   std::vector<uint32_t> groups_;  // the parent of each agent; the root's is itself
   std::vector<uint8_t> live_;
-  std::vector<Bit> bits_;         // direct-mapped
+  std::vector<Bit> bits_;  // direct-mapped
   uint64_t revocation_epoch_ = 0, policy_epoch_ = UINT64_MAX, version_ = 0;
 };
 

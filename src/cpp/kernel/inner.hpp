@@ -36,15 +36,15 @@ struct Candidates {
 // What a batch has taken so far without having applied it (atomic batches only).
 struct Tentative {
   u128 reserved = 0;
-  std::unordered_map<uint64_t, uint32_t> slots;      // space << 32 | row
+  std::unordered_map<uint64_t, uint32_t> slots;  // space << 32 | row
   std::unordered_set<std::string> keys;
 };
 
 // Everything that `place` decided, before it becomes a record.
 struct Choice {
   Outcome outcome = Outcome::no_match;
-  bool retry = false;        // the candidates were stale or all denied: look further
-  bool recorded = false;     // refusals by policy or budget are events
+  bool retry = false;     // the candidates were stale or all denied: look further
+  bool recorded = false;  // refusals by policy or budget are events
   uint32_t worker = index_none, row = index_none;
   uint32_t space = 0, offer = 0, version = 0;
   uint8_t tier = 0;
@@ -58,7 +58,7 @@ struct Choice {
 struct Kernel::Inner {
   KernelOptions options;
   std::shared_ptr<Clock> clock;
-  std::shared_ptr<Disk> disk;   // null: memory only
+  std::shared_ptr<Disk> disk;  // null: memory only
   Durability durability = Durability::memory;
 
   // Everything down to `journal` is guarded by the writer's mutex (the journal's own methods say
@@ -72,26 +72,27 @@ struct Kernel::Inner {
   uint64_t epoch = 0;
   GenesisRecord genesis;
   uint64_t last_time_ns = 0;
-  ByteWriter record_bytes;      // reused by every command
+  ByteWriter record_bytes;  // reused by every command
   std::deque<PendingDelivery> deliveries;
-  std::unordered_map<uint32_t, std::deque<PendingDelivery>> deliveries_of;  // by worker, for receive
-  std::unordered_map<uint32_t, std::vector<LatentId>> task_latents;        // live handles
-  std::vector<HoldId> last_holds;    // of the last transfers record, one a line
-  std::vector<uint16_t> delivered;   // attempt last handed out, by task
+  std::unordered_map<uint32_t, std::deque<PendingDelivery>>
+      deliveries_of;                                                 // by worker, for receive
+  std::unordered_map<uint32_t, std::vector<LatentId>> task_latents;  // live handles
+  std::vector<HoldId> last_holds;   // of the last transfers record, one a line
+  std::vector<uint16_t> delivered;  // attempt last handed out, by task
   struct RefusalRate {
     uint64_t second = 0;
     uint32_t recorded = 0;
     uint64_t counted = 0;
   };
   std::unordered_map<uint32_t, RefusalRate> refusal_rates;  // by tenant
-  std::string broken;           // why the kernel stopped accepting commands
+  std::string broken;  // why the kernel stopped accepting commands
 
   std::unique_ptr<Journal> journal;
   std::unique_ptr<LatentPool> latents;
   std::unique_ptr<Flow> flow;
   std::atomic<uint64_t> directory_version{1};  // agents, revocations or policy changed
   std::atomic<bool> closed{false};
-  uint32_t fork_count = 0;      // of the process, when the kernel was opened
+  uint32_t fork_count = 0;  // of the process, when the kernel was opened
 
   // Flusher.
   std::thread flusher;
@@ -110,11 +111,11 @@ struct Kernel::Inner {
   void redeliver_unfinished();
 
   // --- checks; the writer's mutex is held unless said otherwise
-  void check_open() const;           // closed, forked, poisoned; needs no mutex
-  void begin();                      // check_open, not read only, due expiries applied
-  uint32_t acting(AgentId actor) const;                       // index; throws unknown, revoked
-  uint32_t within(uint32_t actor, AgentId target) const;      // index; throws unknown, not_permitted
-  uint32_t visible(uint32_t actor, AgentId target) const;     // index; throws unknown_agent
+  void check_open() const;               // closed, forked, poisoned; needs no mutex
+  void begin();                          // check_open, not read only, due expiries applied
+  uint32_t acting(AgentId actor) const;  // index; throws unknown, revoked
+  uint32_t within(uint32_t actor, AgentId target) const;   // index; throws unknown, not_permitted
+  uint32_t visible(uint32_t actor, AgentId target) const;  // index; throws unknown_agent
   bool same_view(uint32_t actor, uint32_t target) const;
   Lineage lineage(uint32_t agent) const;
   void require_policy(uint32_t actor, Action action, uint32_t resource, int64_t amount = 0);
@@ -151,7 +152,7 @@ struct Kernel::Inner {
       throw;
     }
   }
-  void wait(Position position);      // without the mutex
+  void wait(Position position);  // without the mutex
   uint32_t expire_due(uint64_t now_ns);
   void rearm(uint64_t deadline_ns);
 
@@ -203,7 +204,7 @@ struct Kernel::Inner {
     Digest body{};
     Bulk payload;
     std::vector<LatentManifest> latents;
-    Outcome outcome = Outcome::ok;   // latent_unavailable
+    Outcome outcome = Outcome::ok;  // latent_unavailable
     bool done = false;
   };
   void dispatch_all(AgentId actor, std::span<const DispatchRequest> requests,
@@ -221,8 +222,7 @@ struct Kernel::Inner {
 
   // --- money.cpp
   void resolve_parties(uint32_t actor, std::span<const Transfer> transfers,
-                       std::vector<uint32_t>& debits_out,
-                       std::vector<uint32_t>& credits_out) const;
+                       std::vector<uint32_t>& debits_out, std::vector<uint32_t>& credits_out) const;
 
   // --- tasks.cpp
   uint32_t task_for(uint32_t actor, TaskId task, bool as_worker) const;
@@ -236,9 +236,9 @@ struct Kernel::Inner {
   void hold_latents(uint32_t task, uint32_t worker, std::span<const LatentId> latents);
   void drop_latents(uint32_t task);
   bool take_delivery(std::deque<PendingDelivery>& queue, Delivery& delivery_out, Bulk& payload_out);
-  void sync_flow();                  // takes the mutex; the caller owns the mailboxes
+  void sync_flow();  // takes the mutex; the caller owns the mailboxes
   bool send_allowed(uint32_t sender_group, uint32_t receiver_group);  // takes the mutex
-  Outcome admit(AgentId sender, AgentId to);   // any thread; without the mutex
+  Outcome admit(AgentId sender, AgentId to);  // any thread; without the mutex
   ConceptHashes state_hash() const;
 };
 

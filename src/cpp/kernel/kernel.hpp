@@ -25,32 +25,32 @@
 namespace hanse {
 
 struct KernelOptions {
-  std::string directory;                  // empty: memory only
-  std::optional<Durability> durability;   // default: each with a directory, memory without
+  std::string directory;                 // empty: memory only
+  std::optional<Durability> durability;  // default: each with a directory, memory without
   uint64_t memory_max = uint64_t(8) << 30;
   uint64_t segment_size_bytes_max = uint64_t(64) << 20;
   bool read_only = false;
-  uint64_t seed = 0;                      // keys latent ids
-  uint32_t fee_basis_points = 0;          // of a worker's fee; fixed when the journal is created
-  std::shared_ptr<Clock> clock;           // null: the system's
-  std::shared_ptr<Disk> disk;             // null: real files in `directory`
-  bool background = true;                 // a flusher thread; false: the caller flushes (simulation)
+  uint64_t seed = 0;              // keys latent ids
+  uint32_t fee_basis_points = 0;  // of a worker's fee; fixed when the journal is created
+  std::shared_ptr<Clock> clock;   // null: the system's
+  std::shared_ptr<Disk> disk;     // null: real files in `directory`
+  bool background = true;         // a flusher thread; false: the caller flushes (simulation)
   MailboxOptions mailbox;
   LatentPoolOptions latents;
 };
 
 struct DispatchRequest {
-  AgentId to = id_none;                   // none: match by query
-  std::span<const float> query;           // [dim] of the space
+  AgentId to = id_none;          // none: match by query
+  std::span<const float> query;  // [dim] of the space
   uint32_t space = 0;
-  Feasible feasible;                      // price_max is lowered to budget; tenants see `tenant`
+  Feasible feasible;  // price_max is lowered to budget; tenants see `tenant`
   std::string_view task_class;
   Bytes payload;
   std::span<const LatentId> latents;
-  uint64_t budget = 0;                    // reserved in full
+  uint64_t budget = 0;  // reserved in full
   UnitId unit = 0;
-  uint64_t deadline_ns = 0;               // absolute; 0: none
-  Bytes key;                              // idempotency; empty: none
+  uint64_t deadline_ns = 0;  // absolute; 0: none
+  Bytes key;                 // idempotency; empty: none
   bool verifier_required = false;
 };
 
@@ -60,20 +60,20 @@ struct Receipt {
   Durability durability = Durability::memory;
   TaskId task = id_none;
   AgentId agent = id_none;
-  uint32_t offer = 0, version = 0;        // version 0: addressed directly
+  uint32_t offer = 0, version = 0;  // version 0: addressed directly
   uint16_t attempt = 1;
   float score = 0;
   uint64_t price = 0, reserved = 0;
-  uint64_t epoch = 0;                     // of the policy decision
-  Position position = position_none;      // of the record: also its Merkle leaf; refusals have one too
-  std::string reason;                     // of a refusal, for people
+  uint64_t epoch = 0;                 // of the policy decision
+  Position position = position_none;  // of the record: also its Merkle leaf; refusals have one too
+  std::string reason;                 // of a refusal, for people
 };
 
 struct Completion {
   TaskId task = id_none;
   Digest artifact{};
   Usage usage;
-  std::optional<uint64_t> total_tokens;   // must equal the sum of usage: usage_inconsistent
+  std::optional<uint64_t> total_tokens;  // must equal the sum of usage: usage_inconsistent
 };
 
 enum class Verdict : uint8_t { accept = 0, reject = 1, withdraw = 2 };  // withdraw: void the task
@@ -86,7 +86,7 @@ struct Delivery {
   uint64_t deadline_ns = 0;
   std::string task_class;
   std::vector<uint8_t> payload;
-  std::vector<LatentId> latents;          // live handles, id_none where the content is gone
+  std::vector<LatentId> latents;  // live handles, id_none where the content is gone
   bool latent_missing = false;
 };
 
@@ -112,7 +112,7 @@ class Kernel {
  public:
   static std::unique_ptr<Kernel> open(const KernelOptions& options);
   ~Kernel();
-  void close();                            // flushes; later calls throw closed. Idempotent.
+  void close();  // flushes; later calls throw closed. Idempotent.
 
   AgentId root() const;
   Clock& clock();
@@ -123,25 +123,26 @@ class Kernel {
   Position revoke(AgentId actor, AgentId agent);
   AgentInfo agent(AgentId actor, AgentId agent) const;
   uint32_t agent_count() const;
-  AgentId find_agent(AgentId actor, std::string_view name, AgentId parent = id_none) const;  // id_none
+  AgentId find_agent(AgentId actor, std::string_view name,
+                     AgentId parent = id_none) const;  // id_none
 
   // --- capabilities
   uint32_t create_space(AgentId actor, const SpaceSpec& spec);
-  uint32_t space(std::string_view name) const;        // throws unknown_space
+  uint32_t space(std::string_view name) const;  // throws unknown_space
   SpaceSpec space_spec(uint32_t space) const;
   // offers.agents are ids here; `space` index_none: "default", created by the first publish.
   struct PublishRequest {
     std::span<const AgentId> agents;
     uint32_t space = index_none;
-    Offers offers;                          // .agents ignored
-    std::span<const uint32_t> expected;     // versions, or empty
+    Offers offers;                       // .agents ignored
+    std::span<const uint32_t> expected;  // versions, or empty
   };
   void publish(AgentId actor, const PublishRequest& request, std::span<uint32_t> versions_out);
   Position withdraw(AgentId actor, AgentId agent, uint32_t offer, uint32_t space);
   struct MatchRequest {
     MatrixView<const float> queries;
     uint32_t space = 0, k = 10, threads = 1;
-    std::span<const Feasible> feasible;     // one, or one a query
+    std::span<const Feasible> feasible;  // one, or one a query
   };
   // Ids instead of indices; see CapabilityStore::search for the shapes.
   void match(AgentId actor, const MatchRequest& request, std::span<AgentId> agents_out,
@@ -150,14 +151,15 @@ class Kernel {
   Refusals explain_match(AgentId actor, uint32_t space, const Feasible& feasible);
 
   // --- policy
-  uint64_t load_policy(AgentId actor, std::string_view text);   // -> epoch
+  uint64_t load_policy(AgentId actor, std::string_view text);  // -> epoch
   Decision check_policy(AgentId actor, AgentId principal, Action action, AgentId resource,
-                        std::span<const std::pair<Fact, int64_t>> facts, std::string_view task_class);
+                        std::span<const std::pair<Fact, int64_t>> facts,
+                        std::string_view task_class);
   std::shared_ptr<const Program> policy() const;
   uint64_t policy_epoch() const;
 
   // --- ledger
-  UnitId unit(std::string_view name) const;            // throws unknown_account
+  UnitId unit(std::string_view name) const;  // throws unknown_account
   const std::string& unit_name(UnitId unit) const;
   uint16_t unit_count() const;
   Position fund(AgentId actor, AgentId agent, uint64_t amount, std::string_view unit);
@@ -190,10 +192,10 @@ class Kernel {
                   std::span<Outcome> outcomes_out);
   void escalate_many(AgentId actor, std::span<const TaskId> tasks,
                      std::span<const DispatchRequest> to, std::span<Receipt> receipts_out);
-  Task task(AgentId actor, TaskId task) const;         // payload included; extents are read
+  Task task(AgentId actor, TaskId task) const;  // payload included; extents are read
   std::string task_class(const Task& task) const;
   uint32_t task_count() const;
-  Receipt lookup(AgentId actor, Bytes key) const;      // what a key was used for; unknown_task
+  Receipt lookup(AgentId actor, Bytes key) const;  // what a key was used for; unknown_task
   Economics economics() const;
   std::optional<Economics> economics_of_class(std::string_view task_class) const;
   Economics economics_of_tier(uint8_t tier) const;
@@ -201,7 +203,7 @@ class Kernel {
   uint32_t tick();
 
   // --- flow plane
-  Outcome send(const MessageHeader& header, Bytes payload);   // policy bit, liveness, box
+  Outcome send(const MessageHeader& header, Bytes payload);  // policy bit, liveness, box
   void send_many(AgentId sender, std::span<const AgentId> to, MatrixView<const uint8_t> payloads,
                  std::span<const uint32_t> sizes, std::span<Outcome> outcomes_out);
   // Deliveries of durable tasks first, then messages.
@@ -209,7 +211,7 @@ class Kernel {
   bool receive(AgentId agent, MessageBatch& batch, std::vector<Delivery>& deliveries);
   MailboxTable& mailboxes();
   LatentPool& latents();
-  uint32_t tenant_index(AgentId agent) const;          // throws unknown_agent
+  uint32_t tenant_index(AgentId agent) const;  // throws unknown_agent
 
   // --- journal
   Journal& journal();
@@ -219,7 +221,7 @@ class Kernel {
   uint64_t durable_count() const;
   // Written (8 bytes) by the flusher when the durable watermark moves; -1: none. For event loops.
   void set_notify_fd(int fd);
-  void request_flush();                                // wakes the flusher; never blocks
+  void request_flush();  // wakes the flusher; never blocks
 
   MemoryReport memory() const;
 
@@ -234,7 +236,7 @@ class Kernel {
 struct KernelVerification {
   VerifyReport journal;
   ConceptHashes state;
-  bool balanced = false;                   // debits = credits in every unit
+  bool balanced = false;  // debits = credits in every unit
 };
 KernelVerification verify_directory(const std::string& directory,
                                     const std::function<void(uint64_t, uint64_t)>& progress);

@@ -31,8 +31,7 @@ Position Kernel::fund(AgentId actor, AgentId agent, uint64_t amount, std::string
     const uint32_t target = in.within(me, agent);
     in.ledger.check_unit(unit);
     in.require_policy(me, Action::fund, target, int64_t(std::min<uint64_t>(amount, INT64_MAX)));
-    const TransferOutcome outcome =
-        in.ledger.check_fund(target, amount, in.ledger.unit_find(unit));
+    const TransferOutcome outcome = in.ledger.check_fund(target, amount, in.ledger.unit_find(unit));
     if (outcome == TransferOutcome::amount_must_not_be_zero)
       throw Error(ErrorCode::out_of_range, "amount", "must not be 0", agent);
     if (outcome != TransferOutcome::ok)
@@ -171,8 +170,7 @@ Ledger::Totals Kernel::totals(UnitId unit) const {
 uint64_t Kernel::load_policy(AgentId actor, std::string_view text) {
   Inner& in = *inner_;
   in.check_open();
-  const Bulk bulk =
-      in.make_bulk({reinterpret_cast<const uint8_t*>(text.data()), text.size()});
+  const Bulk bulk = in.make_bulk({reinterpret_cast<const uint8_t*>(text.data()), text.size()});
   Position position;
   uint64_t epoch;
   {

@@ -56,8 +56,8 @@ void Kernel::Inner::open(const KernelOptions& given) {
     throw Error(ErrorCode::out_of_range, "fee_basis_points", options.fee_basis_points, 10'000);
   clock = options.clock ? options.clock : std::make_shared<SystemClock>();
   disk = options.disk;
-  durability = options.durability.value_or(
-      disk || !options.directory.empty() ? Durability::each : Durability::memory);
+  durability = options.durability.value_or(disk || !options.directory.empty() ? Durability::each
+                                                                              : Durability::memory);
   if (!disk && !options.directory.empty() && durability != Durability::memory)
     disk = open_real_disk(options.directory, options.read_only);
   if (durability == Durability::memory) disk = nullptr;
@@ -154,8 +154,9 @@ void Kernel::Inner::run_flusher() {
     } else {
       // An injected clock may jump, so that the sleep is never long.
       const uint64_t now = clock->now_ns();
-      const uint64_t sleep =
-          armed_deadline_ns <= now ? 1'000'000 : std::min<uint64_t>(armed_deadline_ns - now, 50'000'000);
+      const uint64_t sleep = armed_deadline_ns <= now
+                                 ? 1'000'000
+                                 : std::min<uint64_t>(armed_deadline_ns - now, 50'000'000);
       flusher_wake.wait_for(lock, std::chrono::nanoseconds(sleep), ready);
     }
     if (stopping) return;
@@ -226,8 +227,7 @@ uint32_t Kernel::tick() {
   {
     std::lock_guard lock(inner_->writer);
     inner_->check_open();
-    if (inner_->options.read_only)
-      throw Error(ErrorCode::read_only, "kernel", "opened read-only");
+    if (inner_->options.read_only) throw Error(ErrorCode::read_only, "kernel", "opened read-only");
     count = inner_->expire_due(inner_->clock->now_ns());
     if (count != 0) last = inner_->journal->count() - 1;
   }

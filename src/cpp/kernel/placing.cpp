@@ -36,9 +36,9 @@ void Kernel::Inner::check_request(const DispatchRequest& request) const {
     throw Error(ErrorCode::unknown_space, "space", request.space, capabilities.space_count());
   const uint32_t dim = capabilities.space(request.space).dim;
   if (request.query.size() != dim)
-    throw Error(ErrorCode::dimension_mismatch, "query",
-                std::to_string(request.query.size()) + " where the space has " +
-                    std::to_string(dim));
+    throw Error(
+        ErrorCode::dimension_mismatch, "query",
+        std::to_string(request.query.size()) + " where the space has " + std::to_string(dim));
   bool zero = true;
   for (const float value : request.query) {
     if (!std::isfinite(value)) throw Error(ErrorCode::bad_vector, "query", "is not finite");
@@ -221,8 +221,7 @@ Choice Kernel::Inner::choose(uint32_t actor, const DispatchRequest& request,
   choice.retry = !last_round && request.to == id_none && (moved || (denied && !complete));
   choice.outcome = request.to != id_none ? last : denied ? Outcome::denied : Outcome::no_match;
   choice.rules = denied ? denied_by : std::vector<uint16_t>{};
-  choice.recorded =
-      choice.outcome == Outcome::denied || choice.outcome == Outcome::budget_exceeded;
+  choice.recorded = choice.outcome == Outcome::denied || choice.outcome == Outcome::budget_exceeded;
   if (choice.outcome == Outcome::denied) {
     choice.reason = choice.rules.empty() ? "no rule permits it" : "by";
     for (const uint16_t rule : choice.rules) choice.reason += " " + program->rule_name(rule);

@@ -16,9 +16,9 @@ template <class T>
 std::span<const T> get_array(ByteReader& reader, uint64_t limit) {
   const auto size = reader.get<uint64_t>();
   if (size > limit)
-    throw Error(ErrorCode::corrupt, "publication", "an array of " + std::to_string(size) +
-                                                       " where at most " + std::to_string(limit) +
-                                                       " can be");
+    throw Error(ErrorCode::corrupt, "publication",
+                "an array of " + std::to_string(size) + " where at most " + std::to_string(limit) +
+                    " can be");
   const Bytes bytes = reader.get_raw(size * sizeof(T));
   if (bytes.size() % 8 != 0) (void)reader.get_raw(8 - bytes.size() % 8);
   return {reinterpret_cast<const T*>(bytes.data()), size};

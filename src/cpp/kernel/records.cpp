@@ -6,24 +6,42 @@ namespace hanse {
 
 const char* record_type_name(RecordType type) {
   switch (type) {
-    case RecordType::genesis: return "genesis";
-    case RecordType::agents_added: return "agents_added";
-    case RecordType::agent_revoked: return "agent_revoked";
-    case RecordType::space_created: return "space_created";
-    case RecordType::published: return "published";
-    case RecordType::withdrawn: return "withdrawn";
-    case RecordType::policy_loaded: return "policy_loaded";
-    case RecordType::funded: return "funded";
-    case RecordType::rates_set: return "rates_set";
-    case RecordType::transferred: return "transferred";
-    case RecordType::dispatched: return "dispatched";
-    case RecordType::refused: return "refused";
-    case RecordType::completed: return "completed";
-    case RecordType::judged: return "judged";
-    case RecordType::escalated: return "escalated";
-    case RecordType::expired: return "expired";
-    case RecordType::redelivered: return "redelivered";
-    case RecordType::refusals_counted: return "refusals_counted";
+    case RecordType::genesis:
+      return "genesis";
+    case RecordType::agents_added:
+      return "agents_added";
+    case RecordType::agent_revoked:
+      return "agent_revoked";
+    case RecordType::space_created:
+      return "space_created";
+    case RecordType::published:
+      return "published";
+    case RecordType::withdrawn:
+      return "withdrawn";
+    case RecordType::policy_loaded:
+      return "policy_loaded";
+    case RecordType::funded:
+      return "funded";
+    case RecordType::rates_set:
+      return "rates_set";
+    case RecordType::transferred:
+      return "transferred";
+    case RecordType::dispatched:
+      return "dispatched";
+    case RecordType::refused:
+      return "refused";
+    case RecordType::completed:
+      return "completed";
+    case RecordType::judged:
+      return "judged";
+    case RecordType::escalated:
+      return "escalated";
+    case RecordType::expired:
+      return "expired";
+    case RecordType::redelivered:
+      return "redelivered";
+    case RecordType::refusals_counted:
+      return "refusals_counted";
   }
   return "unknown";
 }

@@ -42,8 +42,8 @@ const char* record_type_name(RecordType type);
 struct Envelope {
   RecordType type = RecordType::genesis;
   uint16_t version = 1;
-  uint32_t length = 0;        // of the body
-  AgentId tenant = id_none;   // of the actor
+  uint32_t length = 0;       // of the body
+  AgentId tenant = id_none;  // of the actor
   AgentId actor = id_none;
   uint64_t time_ns = 0;
 };

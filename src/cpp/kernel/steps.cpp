@@ -124,26 +124,38 @@ Outcome outcome_of(const Error& error) {
   switch (error.code()) {
     case ErrorCode::unknown_agent:
     case ErrorCode::unknown_task:
-    case ErrorCode::unknown_offer: return Outcome::unknown;
+    case ErrorCode::unknown_offer:
+      return Outcome::unknown;
     case ErrorCode::unknown_latent:
     case ErrorCode::lease_expired:
-    case ErrorCode::latent_incompatible: return Outcome::latent_unavailable;
+    case ErrorCode::latent_incompatible:
+      return Outcome::latent_unavailable;
     case ErrorCode::too_large:
-    case ErrorCode::payload_too_large: return Outcome::too_large;
+    case ErrorCode::payload_too_large:
+      return Outcome::too_large;
     case ErrorCode::policy_denied:
     case ErrorCode::not_permitted:
-    case ErrorCode::verifier_required: return Outcome::denied;
-    case ErrorCode::revoked: return Outcome::revoked;
-    case ErrorCode::insufficient_funds: return Outcome::insufficient_funds;
-    case ErrorCode::budget_exceeded: return Outcome::budget_exceeded;
-    case ErrorCode::exceeds_hold: return Outcome::exceeds_hold;
+    case ErrorCode::verifier_required:
+      return Outcome::denied;
+    case ErrorCode::revoked:
+      return Outcome::revoked;
+    case ErrorCode::insufficient_funds:
+      return Outcome::insufficient_funds;
+    case ErrorCode::budget_exceeded:
+      return Outcome::budget_exceeded;
+    case ErrorCode::exceeds_hold:
+      return Outcome::exceeds_hold;
     case ErrorCode::already_resolved:
-    case ErrorCode::illegal_transition: return Outcome::illegal_transition;
-    case ErrorCode::duplicate_artifact: return Outcome::duplicate_artifact;
+    case ErrorCode::illegal_transition:
+      return Outcome::illegal_transition;
+    case ErrorCode::duplicate_artifact:
+      return Outcome::duplicate_artifact;
     case ErrorCode::storage_full:
     case ErrorCode::quota_exceeded:
-    case ErrorCode::backpressure: return Outcome::full;
-    default: return Outcome::invalid;
+    case ErrorCode::backpressure:
+      return Outcome::full;
+    default:
+      return Outcome::invalid;
   }
 }
 

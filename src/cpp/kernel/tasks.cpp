@@ -160,9 +160,8 @@ void Kernel::judge_many(AgentId actor, std::span<const TaskId> tasks, Verdict ve
                         AgentId verifier, std::span<Outcome> outcomes_out) {
   if (tasks.size() != outcomes_out.size())
     throw Error(ErrorCode::bad_array, "outcomes_out", outcomes_out.size(), tasks.size());
-  each(*inner_, actor, outcomes_out, [&](uint32_t me, size_t i) {
-    return inner_->judge_one(me, tasks[i], verdict, verifier);
-  });
+  each(*inner_, actor, outcomes_out,
+       [&](uint32_t me, size_t i) { return inner_->judge_one(me, tasks[i], verdict, verifier); });
 }
 
 // Release what is left, reserve what the whole budget still allows, deliver elsewhere: one record.
@@ -179,8 +178,9 @@ Receipt Kernel::Inner::escalate_one(uint32_t actor, TaskId id, const DispatchReq
   const std::string task_class = tasks.class_name(task.task_class);
   request.task_class = task_class;
   request.budget = left;
-  Choice choice = left == 0 ? Choice{} : choose(index_of(task.requester), request, candidates,
-                                                left, Action::escalate, true, nullptr);
+  Choice choice = left == 0 ? Choice{}
+                            : choose(index_of(task.requester), request, candidates, left,
+                                     Action::escalate, true, nullptr);
   if (left == 0) choice.outcome = Outcome::budget_exceeded;
   receipt.outcome = choice.outcome;
   receipt.reason = choice.reason;
@@ -200,16 +200,15 @@ Receipt Kernel::Inner::escalate_one(uint32_t actor, TaskId id, const DispatchReq
     if (choice.recorded) receipt.position = record_refusal(actor, request, {}, choice);
     return receipt;
   }
-  EscalatedRecord record{index,           choice.worker, choice.space, choice.row,
-                         choice.offer,    choice.version, choice.tier, choice.price,
-                         left,            choice.epoch,  choice.score, choice.considered,
-                         choice.rules};
+  EscalatedRecord record{index,          choice.worker,     choice.space, choice.row, choice.offer,
+                         choice.version, choice.tier,       choice.price, left,       choice.epoch,
+                         choice.score,   choice.considered, choice.rules};
   const auto held = task_latents.find(index);
   std::vector<LatentId> carried;
   if (held != task_latents.end())
     for (const LatentId latent : held->second)
-      carried.push_back(latents->fork(latent, agents.id_at(choice.worker),
-                                      agents.tenant(choice.worker)));
+      carried.push_back(
+          latents->fork(latent, agents.id_at(choice.worker), agents.tenant(choice.worker)));
   receipt.position = commit(actor, record);  // drops the old worker's handles
   if (!carried.empty()) task_latents[index] = std::move(carried);
   receipt.agent = agents.id_at(choice.worker);
@@ -284,7 +283,8 @@ Task Kernel::task(AgentId actor, TaskId id) const {
     if (!in.same_view(me, index_of(task.requester)) && !in.same_view(me, index_of(task.worker)))
       throw Error(ErrorCode::unknown_task, "task", "", id);
   }
-  if (task.payload_size > payload_inline_max) task.payload = in.journal->get_extent(task.payload_extent);
+  if (task.payload_size > payload_inline_max)
+    task.payload = in.journal->get_extent(task.payload_extent);
   return task;
 }
 

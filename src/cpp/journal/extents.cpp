@@ -1,0 +1,89 @@
+#include "journal/extents.hpp"
+
+#include "base/error.hpp"
+
+namespace hanse {
+
+namespace {
+constexpr char temporary_suffix[] = ".tmp";
+// Rough size of a node of the map, for the account of memory.
+constexpr uint64_t map_node_size = 96;
+}  // namespace
+
+std::string extent_path(const Digest& digest) {
+  return std::string(extent_directory) + "/" + hex(digest) + ".ext";
+}
+
+std::vector<uint8_t> read_extent(Disk& disk, const std::string& path, const std::string& digest) {
+  const auto file = disk.open(path, OpenMode::read);
+  std::vector<uint8_t> bytes(file->size());
+  file->read(0, bytes);
+  if (hex(sha256(bytes)) != digest)
+    throw Error(ErrorCode::corrupt, path, "offset 0: the content does not match the digest");
+  return bytes;
+}
+
+void ExtentStore::recover() {
+  if (!disk_ || !disk_->exists(extent_directory)) return;
+  for (const std::string& name : disk_->list(extent_directory))
+    if (name.ends_with(temporary_suffix)) disk_->remove(std::string(extent_directory) + "/" + name);
+}
+
+void ExtentStore::ensure_directory() {
+  const std::lock_guard lock(mutex_);
+  if (directory_exists_) return;
+  disk_->create_directory(extent_directory);
+  disk_->sync_directory("");
+  directory_exists_ = true;
+}
+
+Digest ExtentStore::put(Bytes bytes) {
+  const Digest digest = sha256(bytes);
+  if (!disk_) {
+    const std::lock_guard lock(mutex_);
+    const auto [entry, is_new] = memory_.try_emplace(digest, bytes.begin(), bytes.end());
+    if (is_new) memory_bytes_ += bytes.size() + map_node_size;
+    return digest;
+  }
+  ensure_directory();
+  const std::string path = extent_path(digest);
+  const bool held =
+      disk_->exists(path) && disk_->open(path, OpenMode::read)->size() == bytes.size();
+  if (!held) write_new(path, bytes);
+  // Where it was held already, its entry may be as new as that of one just renamed.
+  disk_->sync_directory(extent_directory);
+  return digest;
+}
+
+void ExtentStore::write_new(const std::string& path, Bytes bytes) {
+  const std::string temporary =
+      path + "." + std::to_string(next_temporary_.fetch_add(1)) + temporary_suffix;
+  try {
+    const auto file = disk_->open(temporary, OpenMode::create);
+    file->write(0, bytes);
+    file->sync();
+  } catch (const Error&) {
+    if (disk_->exists(temporary)) disk_->remove(temporary);
+    throw;
+  }
+  disk_->rename(temporary, path);
+}
+
+std::vector<uint8_t> ExtentStore::get(const Digest& digest) {
+  const std::string path = extent_path(digest);
+  if (disk_) {
+    if (disk_->exists(path)) return read_extent(*disk_, path, hex(digest));
+  } else {
+    const std::lock_guard lock(mutex_);
+    const auto found = memory_.find(digest);
+    if (found != memory_.end()) return found->second;
+  }
+  throw Error(ErrorCode::extent_missing, path, "there is no such extent");
+}
+
+uint64_t ExtentStore::memory_bytes() const {
+  const std::lock_guard lock(mutex_);
+  return memory_bytes_;
+}
+
+}  // namespace hanse
