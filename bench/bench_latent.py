@@ -126,10 +126,12 @@ def prefix(settings: Settings) -> Iterator[Contest]:
         def work() -> None:
             for _ in range(count):
                 hit, _ = kernel.latents.longest_prefix(shared, spec)
+                assert hit is not None
                 hit.release()
 
         def check() -> None:
             hit, matched = kernel.latents.longest_prefix(shared, spec)
+            assert hit is not None
             assert matched == expected == longest(pages, shared)
             hit.release()
 

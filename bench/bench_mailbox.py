@@ -203,7 +203,7 @@ def send(settings: Settings) -> Iterator[Contest]:
             return run
 
         def check() -> None:
-            assert all(one(to, payload) == hanse.Outcome.OK for to in targets)
+            assert all(one(to, payload) == hanse.Outcome.ok for to in targets)
             assert len(drained(kernel, len(targets))) == len(targets)
 
         boxes: dict[int, deque[bytes]] = {}
@@ -244,7 +244,7 @@ def ask(settings: Settings) -> Iterator[Contest]:
     """How long does a request and its reply take inside one event loop?"""
     count = settings.size(5_000, 100)
     question = bytes(PAYLOAD_BYTES)
-    with hanse.open() as kernel:
+    with hanse.open() as kernel, asyncio.Runner() as runner:
         worker = kernel.agents.add("worker")
 
         @kernel.on(worker)
@@ -281,14 +281,14 @@ def ask(settings: Settings) -> Iterator[Contest]:
             return await kernel.ask(worker, b"abc")
 
         def check() -> None:
-            assert asyncio.run(replied()) == b"cba"
+            assert runner.run(replied()) == b"cba"
 
         yield Contest(
-            hanse=lambda: asyncio.run(asked()),
+            hanse=lambda: runner.run(asked()),
             check=check,
-            peers=[peer("asyncio.Queue pair", lambda: asyncio.run(queued()))],
+            peers=[peer("asyncio.Queue pair", lambda: runner.run(queued()))],
             limit="awaiting a coroutine that is ready",
-            limit_sample=lambda: asyncio.run(bare()),
+            limit_sample=lambda: runner.run(bare()),
         )
 
 

@@ -161,8 +161,9 @@ def measure(chosen: Case, settings: Settings) -> Iterator[Result]:
         medians = {name: statistics.median(v) for name, v in values.items()}
 
         limit = medians.get("limit", limit_value)
-        for p in contest.peers or [None]:
-            yield result_of(chosen, medians, p, contest.limit or None, limit)
+        opponents: list[Peer | None] = [*contest.peers] or [None]
+        for opponent in opponents:
+            yield result_of(chosen, medians, opponent, contest.limit or None, limit)
 
 
 def result_of(

@@ -9,8 +9,6 @@ namespace hanse {
 
 namespace {
 
-constexpr uint32_t dim_max = 4096;
-constexpr uint32_t k_max = 1024;
 constexpr size_t name_size_bytes_max = 64;
 constexpr size_t model_size_bytes_max = 128;
 
@@ -22,13 +20,6 @@ void check_length(const char* field, size_t length, size_t row_count) {
     throw Error(ErrorCode::bad_array, field,
                 std::to_string(length) + " values for " + std::to_string(row_count) +
                     " offers; give 1 or as many as offers");
-}
-
-void check_dim(const char* field, size_t dim, uint32_t expected) {
-  if (dim != expected)
-    throw Error(
-        ErrorCode::dimension_mismatch, field,
-        "dimension " + std::to_string(dim) + " where the space has " + std::to_string(expected));
 }
 
 // A batch names each agent once: two versions of one offer in one record would have no order.
@@ -118,9 +109,9 @@ void CapabilityStore::check_space(const SpaceSpec& spec) const {
     throw Error(ErrorCode::too_large, "name", spec.name.size(), name_size_bytes_max);
   if (spec.model.size() > model_size_bytes_max)
     throw Error(ErrorCode::too_large, "model", spec.model.size(), model_size_bytes_max);
-  if (spec.dim == 0 || spec.dim > dim_max)
+  if (spec.dim == 0 || spec.dim > space_dim_max)
     throw Error(ErrorCode::out_of_range, "dim",
-                std::to_string(spec.dim) + " is outside 1 … " + std::to_string(dim_max));
+                std::to_string(spec.dim) + " is outside 1 … " + std::to_string(space_dim_max));
   if (spec.metric != Metric::cosine && spec.metric != Metric::inner_product)
     throw Error(ErrorCode::out_of_range, "metric", uint64_t(spec.metric), 1);
   if (space_find(spec.name) != index_none)
@@ -196,16 +187,19 @@ void CapabilityStore::apply_publish(uint32_t space, const Offers& offers,
   for (size_t i = 0; i < offers.agents.size(); ++i) {
     const uint32_t agent = offers.agents[i];
     uint32_t row = s.rows.find(agent, offers.offer);
-    if (row == index_none) row = s.append(agent, offers.offer);
+    if (row == index_none) {
+      row = s.append();
+      s.rows.add(agent, offers.offer, row);
+    }
     RowBlock& b = s.block(row);
     const uint32_t slot = CapabilitySpace::slot(row);
 
     const float* vector = offers.vectors.row(i);
     const double norm = checked_norm("vectors", i, vector, s.spec.dim);
-    store_vector(s.spec.metric, vector, s.spec.dim, s.stride, norm, s.vector(row));
-    // Rounding may make a normalised vector a little longer than 1.
-    s.norm_max = std::max(s.norm_max, s.spec.metric == Metric::cosine ? 1 + 1e-6 : norm);
+    s.write_vector(row, vector, norm);
 
+    b.agent[slot] = agent;
+    b.offer[slot] = offers.offer;
     b.version[slot] = expected.empty() ? b.version[slot] + 1 : expected[i];
     b.tenant[slot] = tenant(agent);
     b.price[slot] = offers.price[i];
@@ -315,23 +309,9 @@ void CapabilityStore::search(uint32_t space, MatrixView<const float> queries,
                              uint32_t threads) const {
   ReadLock lock(mutex_);
   const CapabilitySpace& s = at(space);
-  check_dim("queries", queries.columns, s.spec.dim);
-  if (k == 0 || k > k_max)
-    throw Error(ErrorCode::out_of_range, "k",
-                std::to_string(k) + " is outside 1 … " + std::to_string(k_max));
-  if (threads == 0) throw Error(ErrorCode::out_of_range, "threads", "0 threads can't search");
-  if (feasible.size() != 1 && feasible.size() != queries.rows)
-    throw Error(ErrorCode::bad_array, "feasible",
-                std::to_string(feasible.size()) + " filters for " + std::to_string(queries.rows) +
-                    " queries; give 1 or as many as queries");
-  if (matches_out.rows != queries.rows || matches_out.columns != k)
-    throw Error(ErrorCode::bad_array, "matches_out", "needs a row of k matches for each query");
-  if (counts_out.size() != queries.rows)
-    throw Error(ErrorCode::bad_array, "counts_out", "needs a count for each query");
-  for (size_t i = 0; i < queries.rows; ++i) checked_norm("queries", i, queries.row(i), s.spec.dim);
-
-  if (queries.rows != 0)
-    search_space(s, table_, {queries, feasible, k, matches_out, counts_out, threads});
+  const SearchRequest request{queries, feasible, k, matches_out, counts_out, threads};
+  check_search(s, request);
+  search_space(s, table_, request);
 }
 
 Refusals CapabilityStore::explain(uint32_t space, const Feasible& feasible) const {
@@ -363,10 +343,7 @@ Digest CapabilityStore::state_hash() const {
 uint64_t CapabilityStore::memory_bytes() const {
   ReadLock lock(mutex_);
   uint64_t bytes = 0;
-  for (const auto& s : spaces_)
-    bytes +=
-        sizeof(CapabilitySpace) + s->rows.memory_bytes() +
-        s->blocks.size() * (sizeof(RowBlock) + uint64_t(rows_in_block) * s->stride * sizeof(float));
+  for (const auto& s : spaces_) bytes += s->memory_bytes();
   return bytes;
 }
 

@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "base/cpu.hpp"
+#include "base/error.hpp"
 #include "base/ids.hpp"
 #include "base/view.hpp"
 
@@ -24,23 +25,23 @@ namespace hanse {
 enum class Metric : uint8_t { cosine = 0, inner_product = 1 };
 
 struct SpaceSpec {
-  std::string name;   // at most 64 bytes
-  uint32_t dim = 0;   // 1 … 4096
+  std::string name;  // at most 64 bytes
+  uint32_t dim = 0;  // 1 … 4096
   Metric metric = Metric::cosine;
   std::string model;  // which embedding model made the vectors; at most 128 bytes
 };
 
 // One publish of n offers. Columns hold 1 value (for all) or n.
 struct Offers {
-  std::span<const uint32_t> agents;       // [n] agent indices
+  std::span<const uint32_t> agents;  // [n] agent indices
   uint32_t offer = 0;
-  MatrixView<const float> vectors;        // [n, dim], finite, not all zero
-  Column<int64_t> price;                  // >= 0, micro-units
+  MatrixView<const float> vectors;  // [n, dim], finite, not all zero
+  Column<int64_t> price;            // >= 0, micro-units
   Column<uint8_t> tier;
   Column<uint64_t> skills;
   Column<uint16_t> region;
   Column<uint64_t> policy_bits;
-  Column<uint16_t> slots;                 // open tasks at most; 0: no limit
+  Column<uint16_t> slots;  // open tasks at most; 0: no limit
 };
 
 // Feasibility: a conjunction. The defaults exclude nothing.
@@ -49,19 +50,20 @@ struct Feasible {
   uint8_t tier_min = 0, tier_max = 255;
   uint64_t skills_all = 0, skills_any = 0, skills_none = 0;  // skills_any 0: no test
   uint64_t policy_all = 0, policy_none = 0;
-  uint16_t region = UINT16_MAX;           // UINT16_MAX: any
-  uint32_t tenant = index_none;           // index of the tenant's agent; index_none: any
-  uint32_t exclude_agent = index_none;    // usually the requester
+  uint16_t region = UINT16_MAX;         // UINT16_MAX: any
+  uint32_t tenant = index_none;         // index of the tenant's agent; index_none: any
+  uint32_t exclude_agent = index_none;  // usually the requester
 };
 
 struct Match {
   uint32_t row = index_none;
-  uint32_t agent = index_none;   // index
+  uint32_t agent = index_none;  // index
   uint32_t offer = 0, version = 0;
   float score = 0;
 };
 
-// Why rows were refused: each row counts once, for the first test it fails, in this order.
+// Why rows were refused: each row counts once, for the first test it fails, in this order. Rows of
+// `exclude_agent` are not counted.
 struct Refusals {
   uint64_t withdrawn = 0, revoked = 0, slots = 0, tenant = 0, policy = 0, price = 0, tier = 0,
            skills = 0, region = 0;
@@ -83,10 +85,11 @@ class CapabilityStore {
   SpaceSpec space(uint32_t space) const;
   uint32_t space_count() const;
 
-  // Throws dimension_mismatch, bad_vector (row named), bad_array (column length), out_of_range
-  // (negative price). `expected`, where given, holds the version that each offer must get:
+  // Throws dimension_mismatch, bad_vector (row named), bad_array (column length, an agent twice),
+  // out_of_range (negative price), unknown_space. `expected`, where given, holds the version that each offer must get:
   // stale_version unless it is greater than the present one.
-  void check_publish(uint32_t space, const Offers& offers, std::span<const uint32_t> expected) const;
+  void check_publish(uint32_t space, const Offers& offers,
+                     std::span<const uint32_t> expected) const;
   // Version = present + 1 (or expected); the old one can no longer be found.
   // tenant(agent index) is asked once a row.
   void apply_publish(uint32_t space, const Offers& offers, std::span<const uint32_t> expected,
@@ -107,8 +110,9 @@ class CapabilityStore {
   };
   Row row(uint32_t space, uint32_t row) const;
   uint32_t row_count(uint32_t space) const;
-  std::vector<float> vector(uint32_t space, uint32_t row) const;  // as stored: normalised for cosine
-  // Open tasks of a row: what the mask compares with `slots`.
+  // As stored: normalised for cosine.
+  std::vector<float> vector(uint32_t space, uint32_t row) const;
+  // Open tasks of a row: what the mask compares with `slots`. `Row::open` shows at most 65,535.
   void apply_open(uint32_t space, uint32_t row, int32_t change);
   bool has_slot(uint32_t space, uint32_t row) const;
 

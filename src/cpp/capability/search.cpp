@@ -15,6 +15,7 @@
 namespace hanse {
 namespace {
 
+constexpr uint32_t k_max = 1024;
 constexpr uint32_t queries_in_group_max = 256;
 constexpr size_t group_size_bytes = 256 << 10;  // queries of a group stay in the L2 cache
 constexpr size_t chunk_size_bytes = 20 << 10;  // rows of a chunk stay in the L1 cache beside a tile
@@ -336,8 +337,28 @@ const SearchTable& search_table(CpuLevel level) {
               std::string("this build has no search for ") + cpu_level_name(level));
 }
 
+void check_search(const CapabilitySpace& space, const SearchRequest& request) {
+  const size_t query_count = request.queries.rows;
+  check_dim("queries", request.queries.columns, space.spec.dim);
+  if (request.k == 0 || request.k > k_max)
+    throw Error(ErrorCode::out_of_range, "k",
+                std::to_string(request.k) + " is outside 1 … " + std::to_string(k_max));
+  if (request.threads == 0) throw Error(ErrorCode::out_of_range, "threads", "0 is outside 1 …");
+  if (request.feasible.size() != 1 && request.feasible.size() != query_count)
+    throw Error(ErrorCode::bad_array, "feasible",
+                std::to_string(request.feasible.size()) + " filters for " +
+                    std::to_string(query_count) + " queries; give 1 or as many as queries");
+  if (request.matches_out.rows != query_count || request.matches_out.columns != request.k)
+    throw Error(ErrorCode::bad_array, "matches_out", "needs a row of k matches for each query");
+  if (request.counts_out.size() != query_count)
+    throw Error(ErrorCode::bad_array, "counts_out", "needs a count for each query");
+  for (size_t i = 0; i < query_count; ++i)
+    checked_norm("queries", i, request.queries.row(i), space.spec.dim);
+}
+
 void search_space(const CapabilitySpace& space, const SearchTable& table,
                   const SearchRequest& request) {
+  if (request.queries.rows == 0) return;
   const size_t query_count = request.queries.rows;
   const uint64_t work = uint64_t(query_count) * space.row_count * space.stride;
   size_t threads =

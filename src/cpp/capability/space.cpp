@@ -46,16 +46,23 @@ uint64_t OfferRows::memory_bytes() const {
 CapabilitySpace::CapabilitySpace(const SpaceSpec& spec_of_space)
     : spec(spec_of_space), stride((spec.dim + lanes_max - 1) / lanes_max * lanes_max) {}
 
-uint32_t CapabilitySpace::append(uint32_t agent, uint32_t offer) {
+uint32_t CapabilitySpace::append() {
   if (row_count == blocks.size() * rows_in_block)
     blocks.push_back(std::make_unique<RowBlock>(stride));
   const uint32_t row = row_count++;
-  RowBlock& b = block(row);
-  b.agent[slot(row)] = agent;
-  b.offer[slot(row)] = offer;
-  b.flags[slot(row)] = row_live;
-  rows.add(agent, offer, row);
+  block(row).flags[slot(row)] = row_live;
   return row;
+}
+
+void CapabilitySpace::write_vector(uint32_t row, const float* given, double norm) {
+  store_vector(spec.metric, given, spec.dim, stride, norm, vector(row));
+  // Rounding may make a normalised vector a little longer than 1.
+  norm_max = std::max(norm_max, spec.metric == Metric::cosine ? 1 + 1e-6 : norm);
+}
+
+uint64_t CapabilitySpace::memory_bytes() const {
+  const uint64_t block_bytes = sizeof(RowBlock) + uint64_t(rows_in_block) * stride * sizeof(float);
+  return sizeof(CapabilitySpace) + rows.memory_bytes() + blocks.size() * block_bytes;
 }
 
 void CapabilitySpace::refresh_room(uint32_t row) {
@@ -82,6 +89,13 @@ void store_vector(Metric metric, const float* vector, uint32_t dim, uint32_t str
   else
     std::copy_n(vector, dim, out);
   std::fill(out + dim, out + stride, 0.0f);
+}
+
+void check_dim(const char* field, size_t dim, uint32_t expected) {
+  if (dim != expected)
+    throw Error(
+        ErrorCode::dimension_mismatch, field,
+        "dimension " + std::to_string(dim) + " where the space has " + std::to_string(expected));
 }
 
 double checked_norm(const char* field, size_t row, const float* vector, uint32_t dim) {

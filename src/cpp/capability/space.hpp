@@ -17,6 +17,7 @@
 
 namespace hanse {
 
+constexpr uint32_t space_dim_max = 4096;
 constexpr uint32_t rows_in_block = 1024;
 constexpr uint32_t words_in_block = rows_in_block / rows_in_word;
 
@@ -79,7 +80,9 @@ struct CapabilitySpace {
   const float* vector(uint32_t row) const {
     return block(row).vectors.get() + size_t(slot(row)) * stride;
   }
-  uint32_t append(uint32_t agent, uint32_t offer);  // -> row, with version 0
+  uint32_t append();  // -> a row with version 0 that can't be found yet
+  void write_vector(uint32_t row, const float* given, double norm);
+  uint64_t memory_bytes() const;
   // `open` or `slots` changed.
   void refresh_room(uint32_t row);
 
@@ -100,6 +103,9 @@ double exact_dot(const float* a, const float* b, uint32_t count);
 // Writes `stride` floats: vector / norm (cosine) or the vector itself, then zeros.
 void store_vector(Metric metric, const float* vector, uint32_t dim, uint32_t stride, double norm,
                   float* out);
+
+// Throws dimension_mismatch.
+void check_dim(const char* field, size_t dim, uint32_t expected);
 
 // The norm. Throws bad_vector, naming `field`, the row and the component at fault.
 double checked_norm(const char* field, size_t row, const float* vector, uint32_t dim);

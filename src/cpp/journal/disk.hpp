@@ -37,6 +37,7 @@ class Disk {
   virtual void sync_directory(const std::string& path) = 0;
   // Exclusive for the life of this object; Error(locked) names the holder's pid where known.
   virtual void lock(const std::string& path) = 0;
+  virtual void unlock() = 0;
 };
 
 // `directory` is created where it is missing (not when read_only). Error(unusable_directory).

@@ -201,6 +201,8 @@ class RealDisk final : public Disk {
     lock_ = std::move(file);
   }
 
+  void unlock() override { lock_ = Descriptor(); }
+
  private:
   static const char* name_of(const std::string& path) { return path.empty() ? "." : path.c_str(); }
 

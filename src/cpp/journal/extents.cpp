@@ -23,6 +23,12 @@ std::vector<uint8_t> read_extent(Disk& disk, const std::string& path, const std:
   return bytes;
 }
 
+std::vector<uint8_t> read_extent(Disk& disk, const Digest& digest) {
+  const std::string path = extent_path(digest);
+  if (!disk.exists(path)) throw Error(ErrorCode::extent_missing, path, "there is no such extent");
+  return read_extent(disk, path, hex(digest));
+}
+
 void ExtentStore::recover() {
   if (!disk_ || !disk_->exists(extent_directory)) return;
   for (const std::string& name : disk_->list(extent_directory))

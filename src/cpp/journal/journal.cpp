@@ -55,11 +55,9 @@ class SegmentJournal final : public Journal {
   }
 
   ~SegmentJournal() override {
-    if (!writer_ || poisoned_) return;
     // A journal that can't be closed cleanly is left as a crash would leave it.
     try {
-      flush();
-      writer_->write_closing_marker(durable_count_);
+      close();
     } catch (...) {
     }
   }
@@ -80,6 +78,7 @@ class SegmentJournal final : public Journal {
   std::vector<uint8_t> read(Position position) override;
   Digest put_extent(Bytes bytes) override;
   std::vector<uint8_t> get_extent(const Digest& digest) override { return extents_.get(digest); }
+  void close() override;
   JournalStatus status() const override;
   uint64_t memory_bytes() const override;
 
@@ -105,7 +104,7 @@ class SegmentJournal final : public Journal {
 
   std::atomic<uint64_t> count_{0}, durable_count_{0}, flush_count_{0};
   JournalStatus opened_;  // what the scan found
-  std::atomic<bool> poisoned_{false};
+  std::atomic<bool> poisoned_{false}, closed_{false};
 
   mutable std::mutex flush_mutex_;
   std::condition_variable flushed_, arrived_;
@@ -152,6 +151,14 @@ void SegmentJournal::open_log(const Replay& replay) {
 void SegmentJournal::require_writable() const {
   if (options_.read_only)
     throw Error(ErrorCode::read_only, "journal", "it was opened for reading only");
+  if (closed_) throw Error(ErrorCode::closed, "journal", "it was closed");
+}
+
+void SegmentJournal::close() {
+  if (closed_.exchange(true) || !writer_ || poisoned_) return;
+  flush();
+  writer_->write_closing_marker(durable_count_);
+  disk_->unlock();
 }
 
 void SegmentJournal::throw_if_poisoned() const {

@@ -42,6 +42,7 @@ class SimulatedDisk final : public Disk {
   void remove(const std::string& path) override;
   void sync_directory(const std::string& path) override;
   void lock(const std::string& path) override;
+  void unlock() override {}
 
  private:
   struct World;

@@ -140,9 +140,7 @@ void Kernel::Inner::stop() {
     }
     closed.store(true);
   }
-  if (!options.read_only && broken.empty()) journal->flush();
-  // Releases the lock on the directory: another opener may come now.
-  journal->close();
+  journal->close();  // gives the directory back: another opener may come now
 }
 
 void Kernel::Inner::run_flusher() {

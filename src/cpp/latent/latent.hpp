@@ -24,11 +24,11 @@ uint32_t latent_dtype_size(LatentDtype dtype);
 
 // What makes two latents interchangeable. A mismatch is latent_incompatible naming the field.
 struct LatentSpec {
-  std::string model;          // "org/model@revision"
-  std::string tokenizer;      // hash of the tokenizer, or empty
+  std::string model;      // "org/model@revision"
+  std::string tokenizer;  // hash of the tokenizer, or empty
   uint32_t layers = 0, kv_heads = 0, head_dim = 0;
   LatentDtype dtype = LatentDtype::float32;
-  uint64_t rope_base_micro = 0;   // RoPE base in millionths; 0: not said
+  uint64_t rope_base_micro = 0;  // RoPE base in millionths; 0: not said
 };
 Digest latent_fingerprint(const LatentSpec& spec);
 // The first field that differs with both values, "head_dim: want 64, have 128"; empty: compatible.
@@ -37,7 +37,7 @@ std::string latent_difference(const LatentSpec& want, const LatentSpec& have);
 constexpr uint32_t latent_page_tokens = 16;
 
 struct LatentPoolOptions {
-  uint64_t size_bytes_max = uint64_t(1) << 30;   // of page payload
+  uint64_t size_bytes_max = uint64_t(1) << 30;  // of page payload
   uint32_t handle_count_max = 1u << 20;
 };
 
@@ -48,13 +48,13 @@ struct LatentInfo {
   Digest content{}, fingerprint{}, parent{};
   LatentSpec spec;
   uint32_t tokens = 0, position_base = 0;
-  uint64_t size_bytes = 0;        // of its own view, shared pages included
-  uint64_t lease_ns = 0;          // absolute; 0: no end
-  uint32_t readers = 0;
+  uint64_t size_bytes = 0;  // of its tokens, shared ones included: what read_into needs
+  uint64_t lease_ns = 0;    // absolute; 0: no end
+  uint32_t readers = 0;     // other handles on the same pages, and grants
 };
 
 struct LatentPoolStatus {
-  uint64_t page_bytes_used = 0;   // each page once, however many share it
+  uint64_t page_bytes_used = 0;  // each page once, however many share it
   uint64_t size_bytes_max = 0;
   uint64_t handle_count = 0, page_count = 0;
 };
@@ -67,17 +67,21 @@ class LatentPool {
 
   // `kv` is [layers, 2, tokens, kv_heads, head_dim], contiguous; its size must match the spec
   // (dimension_mismatch). tokens: ids of the tokens it stands for, or empty (then
-  // (producer, step) makes the identity). quota_exceeded when the pool is full: nothing changed.
-  LatentId put(AgentId owner, uint32_t tenant, const LatentSpec& spec, Bytes kv, uint32_t token_count,
-               std::span<const uint32_t> tokens, uint64_t step, uint32_t position_base,
-               uint64_t lease_ns);
-  // O(1) in the length: shares every page. The new handle is independent of the old one's life.
+  // (producer, step) makes the identity). Positions are position_base … + token_count - 1.
+  // quota_exceeded when pages or handles run out: nothing changed. Also: out_of_range (a field of
+  // the spec), empty (no token), lease_expired (lease_ns has passed).
+  LatentId put(AgentId owner, uint32_t tenant, const LatentSpec& spec, Bytes kv,
+               uint32_t token_count, std::span<const uint32_t> tokens, uint64_t step,
+               uint32_t position_base, uint64_t lease_ns);
+  // O(1) in the length: shares every page. The new handle is independent of the old one's life, but
+  // has its lease, as slices and appended ones have.
   LatentId fork(LatentId latent, AgentId owner, uint32_t tenant);
   // A new handle whose pages are the old ones and then the new tokens; the last partial page is
-  // copied, full pages are shared. `position` must be the end of the old one (position_overlap).
+  // copied, full pages are shared. `position` must be the end of the old one (position_overlap):
+  // its position_base + tokens.
   LatentId append(LatentId latent, AgentId owner, uint32_t tenant, Bytes kv, uint32_t token_count,
                   std::span<const uint32_t> tokens, uint64_t step, uint32_t position);
-  // The first `tokens` of it.
+  // The first `tokens` of it: 1 … all (empty, out_of_range). Shares the pages.
   LatentId slice(LatentId latent, AgentId owner, uint32_t tenant, uint32_t tokens);
   // Throws unknown_latent when already released (the generation in the handle tells). A page is
   // freed (and zeroed) with its last handle.
@@ -94,7 +98,8 @@ class LatentPool {
   // head_dim], the last one partly filled. Valid while the handle (or a fork of it) lives.
   std::vector<Bytes> pages(LatentId latent, AgentId reader, uint32_t reader_tenant) const;
 
-  // The longest stored prefix of `tokens` in (tenant, fingerprint): whole pages, token equality is
+  // The longest stored prefix of `tokens` in (tenant, fingerprint), among latents whose token ids
+  // are all known and whose position_base is 0 and whose lease runs: whole pages, token equality is
   // the proof (a hash only routes). Returns a new handle (a slice) and how many tokens it covers;
   // none: {id_none, 0}.
   struct Prefix {

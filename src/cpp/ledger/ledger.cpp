@@ -6,6 +6,10 @@ namespace {
 
 constexpr uint64_t per_million = 1'000'000;
 
+uint64_t name_hash(std::string_view name) {
+  return hash_bytes({reinterpret_cast<const uint8_t*>(name.data()), name.size()});
+}
+
 void put_u128(ByteWriter& writer, u128 value) {
   writer.put(uint64_t(value));
   writer.put(uint64_t(value >> 64));
@@ -27,9 +31,9 @@ void put_transfer(ByteWriter& writer, const Transfer& transfer) {
 Ledger::Ledger() { apply_unit("usd_micro"); }
 
 UnitId Ledger::unit_find(std::string_view name) const {
-  for (size_t unit = 0; unit < units_.size(); ++unit)
-    if (units_[unit] == name) return UnitId(unit);
-  return unit_none;
+  const uint32_t found =
+      unit_of_.find(name_hash(name), [&](uint32_t unit) { return units_[unit] == name; });
+  return found == index_none ? unit_none : UnitId(found);
 }
 
 void Ledger::check_unit(std::string_view name) const {
@@ -47,6 +51,7 @@ UnitId Ledger::apply_unit(std::string_view name) {
 
   const auto unit = UnitId(units_.size());
   units_.emplace_back(name);
+  unit_of_.insert(name_hash(name), unit);
   totals_.push_back({});
   apply_account(0, unit, AccountPurpose::issuance);
   apply_account(0, unit, AccountPurpose::fees);
@@ -200,7 +205,8 @@ uint64_t Ledger::memory_bytes() const {
   constexpr uint64_t tree_node_overhead = 32;  // of std::set and std::map: three pointers, a colour
   return accounts_.capacity() * sizeof(Account) + holds_.capacity() * sizeof(Hold) +
          done_.capacity() * sizeof(Done) + account_of_.memory_bytes() + done_of_.memory_bytes() +
-         totals_.capacity() * sizeof(Counters) + units_.capacity() * sizeof(std::string) +
+         unit_of_.memory_bytes() + totals_.capacity() * sizeof(Counters) +
+         units_.capacity() * sizeof(std::string) +
          expiries_.size() * (tree_node_overhead + sizeof(std::pair<uint64_t, HoldId>)) +
          rates_.size() * (tree_node_overhead + sizeof(std::pair<const uint32_t, Rates>));
 }

@@ -204,7 +204,6 @@ class Ledger {
   void assert_limit(AccountIndex account) const;
   HoldId open_hold(AccountIndex debit, AccountIndex credit, uint64_t amount, uint64_t expires_ns);
   Hold& open_hold_at(HoldId hold);
-  void close_hold(HoldId hold, HoldState state);
   void take_back(const Transfer& transfer, uint32_t debit_agent, uint32_t credit_agent);
   void truncate(size_t account_count, size_t hold_count, size_t done_count);
   static uint64_t account_hash_of(uint32_t agent, UnitId unit, AccountPurpose purpose);
@@ -212,6 +211,7 @@ class Ledger {
   Digest units_hash() const;
 
   std::vector<std::string> units_;
+  HashMap unit_of_;
   std::vector<Account> accounts_;
   HashMap account_of_;
   std::vector<Hold> holds_;

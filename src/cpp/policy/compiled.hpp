@@ -53,7 +53,15 @@ enum class Op : uint8_t {
   count_
 };
 
-enum class Compare : uint8_t { equal, not_equal, less, less_equal, greater, greater_equal, count_ };
+// Bits: 1 less, 2 equal, 4 greater, so that a comparison is one mask and no branch.
+enum class Compare : uint8_t {
+  less = 1,
+  equal = 2,
+  less_equal = 3,
+  greater = 4,
+  not_equal = 5,
+  greater_equal = 6
+};
 
 struct Instruction {
   Op op = Op::skip;

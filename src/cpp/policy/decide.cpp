@@ -35,55 +35,12 @@ bool in_scope(Scope scope, uint32_t entity, const Lineage& lineage) {
 }
 
 bool compare(Compare how, int64_t a, int64_t b) {
-  switch (how) {
-    case Compare::equal:
-      return a == b;
-    case Compare::not_equal:
-      return a != b;
-    case Compare::less:
-      return a < b;
-    case Compare::less_equal:
-      return a <= b;
-    case Compare::greater:
-      return a > b;
-    default:
-      return a >= b;
-  }
+  return (uint32_t(how) & (uint32_t(a < b) | uint32_t(a == b) << 1 | uint32_t(a > b) << 2)) != 0;
 }
 
 template <class T, class V>
 bool contains(const std::vector<T>& set, const V& value) {
   return std::binary_search(set.begin(), set.end(), value);
-}
-
-// The answer of a test that needs no stack.
-bool test(const Code& code, const Instruction& at, const Request& request) {
-  const int64_t fact = request.facts[at.fact];
-  const auto operand = size_t(at.operand);
-  switch (at.op) {
-    case Op::test_fact:
-      return compare(at.compare, fact, at.operand);
-    case Op::test_has_all:
-      return (fact & at.operand) == at.operand;
-    case Op::test_has_any:
-      return (fact & at.operand) != 0;
-    case Op::test_class_equal:
-      return request.task_class == code.texts[operand];
-    case Op::test_class_like:
-      return matches(code.patterns[operand], request.task_class);
-    case Op::test_class_in:
-      return contains(code.text_sets[operand], request.task_class);
-    case Op::test_principal_is:
-      return is_same(request.principal, uint32_t(at.operand));
-    case Op::test_principal_in:
-      return is_within(request.principal, uint32_t(at.operand));
-    case Op::test_resource_is:
-      return is_same(request.resource, uint32_t(at.operand));
-    case Op::test_resource_in:
-      return is_within(request.resource, uint32_t(at.operand));
-    default:
-      return at.sense;  // jump
-  }
 }
 
 // At most code_size steps: every jump goes forward.
@@ -92,50 +49,53 @@ Answer run(const Code& code, const Rule& rule, const Request& request) {
   int64_t* top = stack;  // one past the topmost
   const Instruction* const begin = code.instructions.data() + rule.code_begin;
   for (const Instruction* at = begin;;) {
-    bool answer = false, overflow = false;
+    const int64_t operand = at->operand, fact = request.facts[at->fact];
+    const auto entity = uint32_t(operand);
+    const auto index = size_t(operand);
+    bool answer = at->sense;  // a plain jump is a test that always succeeds
+    // clang-format off
     switch (at->op) {
-      case Op::fire:
-        return Answer::fired;
-      case Op::skip:
-        return Answer::skipped;
-      case Op::push_constant:
-        *top++ = at->operand;
-        ++at;
-        continue;
-      case Op::push_fact:
-        *top++ = request.facts[at->fact];
-        ++at;
-        continue;
+      case Op::fire: return Answer::fired;
+      case Op::push_constant: *top++ = operand; ++at; continue;
+      case Op::push_fact: *top++ = fact; ++at; continue;
+
       case Op::add:
         --top;
-        overflow = __builtin_add_overflow(top[-1], top[0], top - 1);
-        break;
+        if (__builtin_add_overflow(top[-1], top[0], top - 1)) return Answer::overflowed;
+        ++at;
+        continue;
       case Op::subtract:
         --top;
-        overflow = __builtin_sub_overflow(top[-1], top[0], top - 1);
-        break;
+        if (__builtin_sub_overflow(top[-1], top[0], top - 1)) return Answer::overflowed;
+        ++at;
+        continue;
       case Op::multiply:
         --top;
-        overflow = __builtin_mul_overflow(top[-1], top[0], top - 1);
-        break;
+        if (__builtin_mul_overflow(top[-1], top[0], top - 1)) return Answer::overflowed;
+        ++at;
+        continue;
       case Op::negate:
-        overflow = __builtin_sub_overflow(int64_t(0), top[-1], top - 1);
-        break;
-      case Op::test_compare:
-        top -= 2;
-        answer = compare(at->compare, top[0], top[1]);
-        at = answer == at->sense ? begin + at->target : at + 1;
+        if (__builtin_sub_overflow(int64_t(0), top[-1], top - 1)) return Answer::overflowed;
+        ++at;
         continue;
-      case Op::test_contains:
-        answer = contains(code.integer_sets[size_t(at->operand)], *--top);
-        at = answer == at->sense ? begin + at->target : at + 1;
-        continue;
-      default:
-        at = test(code, *at, request) == at->sense ? begin + at->target : at + 1;
-        continue;
+
+      case Op::test_compare: top -= 2; answer = compare(at->compare, top[0], top[1]); break;
+      case Op::test_fact: answer = compare(at->compare, fact, operand); break;
+      case Op::test_contains: answer = contains(code.integer_sets[index], *--top); break;
+      case Op::test_has_all: answer = (fact & operand) == operand; break;
+      case Op::test_has_any: answer = (fact & operand) != 0; break;
+      case Op::test_class_equal: answer = request.task_class == code.texts[index]; break;
+      case Op::test_class_like: answer = matches(code.patterns[index], request.task_class); break;
+      case Op::test_class_in: answer = contains(code.text_sets[index], request.task_class); break;
+      case Op::test_principal_is: answer = is_same(request.principal, entity); break;
+      case Op::test_principal_in: answer = is_within(request.principal, entity); break;
+      case Op::test_resource_is: answer = is_same(request.resource, entity); break;
+      case Op::test_resource_in: answer = is_within(request.resource, entity); break;
+      case Op::jump: break;
+      default: return Answer::skipped;  // skip
     }
-    if (overflow) return Answer::overflowed;
-    ++at;
+    // clang-format on
+    at = answer == at->sense ? begin + at->target : at + 1;
   }
 }
 

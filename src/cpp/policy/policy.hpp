@@ -66,7 +66,9 @@ struct Decision {
   bool allowed = false;
   bool error = false;          // a rule overflowed
   uint64_t epoch = 0;
-  uint32_t rule_count = 0;     // rules that decided: the forbids if any fired, else the permits
+  // Rules that decided: those that overflowed if any did, else the forbids that fired, else the
+  // permits that fired.
+  uint32_t rule_count = 0;
   std::array<uint16_t, rules_fired_max> rules{};  // the first of them, ascending
 };
 
@@ -81,8 +83,11 @@ class Program {
   //           action | action == Action::"dispatch" | action in [Action::"dispatch", …]
   //   expr:   || && ! == != < <= > >= + - * , i64 and string literals, true false, facts,
   //           [1, 2].contains(fact), fact.hasAll(mask), fact.hasAny(mask), context.task_class ==
-  //           "x" / != / like "a*", principal/resource ==/in entity, (expr)
+  //           "x" / != / like "a*", ["x", "y"].contains(context.task_class),
+  //           principal/resource ==/!=/in entity, (expr)
+  //   escapes in strings: \" \\ \n \t \r, and \* in a pattern; comments: // to the end of the line
   // An annotation @id("name") before a policy names its rule; else "rule0", "rule1" …
+  // No two rules share a name.
   // Throws policy_compile with field "policy" and "line L, column C: …" in detail; bounds: 64 KiB
   // of text, 1,000 rules, 4,096 instructions a rule, 64 levels of nesting.
   static std::shared_ptr<const Program> compile(std::string_view text, const Resolve& resolve);

@@ -52,7 +52,8 @@ class RuleVerifier {
   const char* check_operands(const Instruction& instruction) const {
     // Of every instruction: the evaluator loads the fact before it knows whether it is needed.
     if (instruction.fact >= fact_count) return "fact";
-    if (instruction.compare >= Compare::count_) return "unknown comparison";
+    if (instruction.compare < Compare::less || instruction.compare > Compare::greater_equal)
+      return "unknown comparison";
     const auto operand = uint64_t(instruction.operand);
     switch (instruction.op) {
       case Op::test_contains:

@@ -158,6 +158,8 @@ KernelClass register_kernel(py::module_& module) {
              handle.pump_scheduled = false;
              handle.wake_fd = wake_fd;
            })
+      .def("is_closed", [](KernelHandle& handle) { return handle.closed.load(); })
+      .def("work_arrived", [](KernelHandle& handle) { handle.work_arrived(); })
       .def("pump_started", [](KernelHandle& handle) { handle.pump_scheduled = false; });
   module.def("open", &open_kernel);
   return kernel;

@@ -1,10 +1,8 @@
 #include "base/limits.hpp"
 
-#include <pybind11/pybind11.h>
+#include "handle.hpp"
 
 namespace hanse::python {
-
-namespace py = pybind11;
 
 void register_limits(py::module_& module) {
   module.def("cache_line_round_trip_ns", &cache_line_round_trip_ns,

@@ -150,7 +150,8 @@ py::array_t<uint8_t> send_many(KernelHandle& handle, AgentId sender, py::object 
   return outcomes;
 }
 
-void dead(KernelHandle& handle, py::object value, uint8_t reason) {
+// A handler failed: what it was given becomes dead letters.
+void dead(KernelHandle& handle, py::object value) {
   const MessageObject& from = message_of(value);
   Message message;
   message.to = from.to;
@@ -160,7 +161,7 @@ void dead(KernelHandle& handle, py::object value, uint8_t reason) {
   message.sequence = from.sequence;
   message.payload = {reinterpret_cast<const uint8_t*>(PyBytes_AS_STRING(from.payload)),
                      static_cast<size_t>(PyBytes_GET_SIZE(from.payload))};
-  handle.open().mailboxes().dead(message, static_cast<Outcome>(reason));
+  handle.open().mailboxes().dead(message, Outcome::invalid);
 }
 
 py::dict counters_of(KernelHandle& handle) {

@@ -121,6 +121,7 @@ PYBIND11_MODULE(_core, module) {
   register_journal(module, kernel);
   register_latent(module, kernel);
   register_ledger(module, kernel);
+  register_limits(module);
   register_message(module);
   register_mailbox(module, kernel);
   register_policy(module, kernel);

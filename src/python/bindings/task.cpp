@@ -342,9 +342,10 @@ py::object economics_of(KernelHandle& handle, py::object task_class, py::object 
     sums = unlocked([&] { return kernel.economics(); });
   }
   if (!sums) return py::none();
-  return py::make_tuple(sums->dispatched, sums->completed, sums->accepted, sums->rejected,
-                        sums->escalated, sums->voided, sums->expired, int_from(sums->spend),
-                        usage_from(sums->usage));
+  const py::tuple counts =
+      py::make_tuple(sums->dispatched, sums->completed, sums->accepted, sums->rejected,
+                     sums->escalated, sums->voided, sums->expired, int_from(sums->spend));
+  return py::make_tuple(counts, usage_from(sums->usage));
 }
 
 }  // namespace

@@ -1,0 +1,402 @@
+"""Who handles which messages, and the turns in which they are handled."""
+
+from __future__ import annotations
+
+import sys
+from collections import deque
+from collections.abc import Callable, Iterable
+from threading import get_ident
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from . import _core
+from .mailbox import FAILURE, REPLY, REQUEST, TASK, Batch, Message, batch_of, batch_of_messages
+from .reasons import refuse
+from .requests import Requests
+
+if TYPE_CHECKING:
+    from .kernel import Kernel
+
+__all__ = ["Handlers", "event_loop_runs"]
+
+_ROUTE_NONE, _ROUTE_SINGLE = -1, -2
+_TURN_MESSAGES = 16_384
+
+Handler = Callable[[Message], Any]
+BatchHandler = Callable[[Batch], Any]
+
+
+def is_async(handler: Callable[..., Any]) -> bool:
+    """The handler is a coroutine function, a method or partial of one, or has such a __call__."""
+    function = getattr(handler, "func", handler)
+    function = getattr(function, "__func__", function)
+    code = getattr(function, "__code__", None)
+    if code is None:
+        code = getattr(type(function).__dict__.get("__call__"), "__code__", None)
+    return code is not None and bool(code.co_flags & 0x80)  # inspect.CO_COROUTINE
+
+
+def event_loop_runs() -> bool:
+    """This thread is inside a running event loop; without importing asyncio to find out."""
+    events = sys.modules.get("asyncio.events")
+    return events is not None and events._get_running_loop() is not None
+
+
+class Handlers:
+    """Drives the handlers of one kernel, in the thread that owns its messages."""
+
+    def __init__(self, kernel: Kernel) -> None:
+        self._kernel = kernel
+        self._core = kernel._core
+        self.requests = Requests(kernel)
+        self._single: dict[int, Handler] = {}
+        self._groups: list[tuple[int, BatchHandler]] = []
+        # Taken out of a box but not handled: no handler yet, or its async handler is at work. The
+        # box is paused from then on, so this holds at most one drain's worth of each agent.
+        self._kept: dict[int, deque[Message]] = {}
+        self._parked: set[int] = set()
+        self._busy: set[int] = set()
+        self._tasks: set[Any] = set()
+        self._has_async = False
+        self.handled = 0
+        self.failures = 0
+
+    # --- registration
+
+    def on(self, agents: int | Iterable[int], handler: Handler) -> None:
+        """One at a time."""
+        for agent in [agents] if isinstance(agents, (int, np.integer)) else agents:
+            self._core.tenant_index(agent)
+            self._single[int(agent)] = handler
+            self._core.route_single(int(agent))
+        self._has_async = self._has_async or is_async(handler)
+        self._handlers_changed()
+
+    def on_batch(self, group: int, handler: BatchHandler) -> None:
+        """Columns, for a group and all below it."""
+        if is_async(handler):
+            refuse("WrongType", "handler", "want a plain function: a batch is handled in one go")
+        self._core.tenant_index(group)
+        slot = self._core.route_group(int(group))
+        if slot == len(self._groups):
+            self._groups.append((int(group), handler))
+        else:
+            self._groups[slot] = (int(group), handler)
+        self._handlers_changed()
+
+    @property
+    def any(self) -> bool:
+        """There is a handler at all."""
+        return bool(self._single or self._groups)
+
+    def _handlers_changed(self) -> None:
+        self._unpark()
+        if self._kernel._loop is not None:
+            self._kernel._loop.schedule()
+
+    # --- messages that no handler took
+
+    def _keep(self, message: Message) -> None:
+        self._kept.setdefault(message.to, deque()).append(message)
+        if message.to not in self._busy and message.to not in self._parked:
+            self._parked.add(message.to)
+            self._core.set_paused(message.to, True)
+
+    def _unpark(self) -> None:
+        for agent in self._parked:
+            self._core.set_paused(agent, False)
+        self._parked.clear()
+
+    def drain(self, max_messages: int) -> Batch:
+        """What handlers left, else what is in the boxes."""
+        kept: list[Message] = []
+        for agent in [agent for agent in self._kept if agent not in self._busy]:
+            queue = self._kept[agent]
+            while queue and len(kept) < max_messages:
+                kept.append(self._with_latents(queue.popleft()))
+            if not queue:
+                del self._kept[agent]
+        if kept:
+            return batch_of_messages(kept)
+        self._unpark()
+        batch = batch_of(self._core.drain(max_messages))
+        for task in batch.tasks:
+            self._with_latents(task)
+        return batch
+
+    def receive(self, agent: int) -> Message | None:
+        """The oldest of one agent."""
+        kept = self._kept.get(agent)
+        message: Message | None
+        if kept:
+            message = kept.popleft()
+            if not kept:
+                del self._kept[agent]
+        else:
+            message = self._core.receive(agent)
+        return None if message is None else self._with_latents(message)
+
+    def _with_latents(self, message: Message) -> Message:
+        if message.kind == TASK and message.latents:
+            from .latent import Latent
+
+            message.latents = tuple(
+                Latent(self._kernel, latent, message.to) if isinstance(latent, int) else latent
+                for latent in message.latents
+            )
+        return message
+
+    # --- turns
+
+    def run(self, max_messages: int | None) -> int:
+        """Until nothing is left, from plain Python."""
+        if event_loop_runs():
+            refuse("WrongThread", "run", "inside a running event loop, which drives the handlers")
+        if self._has_async:
+            import asyncio
+
+            return asyncio.run(self._serve(max_messages))
+        before = self.handled
+        while max_messages is None or self.handled - before < max_messages:
+            if self.turn(self._left(max_messages, before)) == 0:
+                break
+        return self.handled - before
+
+    def _left(self, max_messages: int | None, before: int) -> int:
+        if max_messages is None:
+            return _TURN_MESSAGES
+        return min(_TURN_MESSAGES, max_messages - (self.handled - before))
+
+    async def _serve(self, max_messages: int | None) -> int:
+        import asyncio
+
+        bridge = self._kernel._bridge()
+        before = self.handled
+        try:
+            while max_messages is None or self.handled - before < max_messages:
+                if self.turn(self._left(max_messages, before)) != 0:
+                    await asyncio.sleep(0)
+                elif self._tasks:
+                    await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED)
+                else:
+                    break
+            while self._tasks:
+                await asyncio.wait(self._tasks)
+        finally:
+            bridge.close()
+        return self.handled - before
+
+    def turn(self, limit: int) -> int:
+        """Takes out at most `limit` messages and handles them; returns how many were taken."""
+        self._kernel._thread = get_ident()
+        taken = self._retry_kept(limit) if self._kept else 0
+        core = self._core.drain(limit - taken)
+        count = core.count() + core.task_count()
+        if count == 0:
+            return taken
+        routes = core.routes(self._core)
+        first = int(routes[0])
+        if first >= 0 and bool((routes == first).all()):
+            self._handle_batch(first, batch_of(core), core.messages)
+        elif not bool((routes >= 0).any()):
+            self._handle_singles(routes, core.messages() + core.tasks())
+        else:
+            self._handle_mixed(routes, core)
+        return taken + count
+
+    def _retry_kept(self, limit: int) -> int:
+        taken = 0
+        for agent in list(self._kept):
+            route = self._core.route(agent)
+            if agent in self._busy or route == _ROUTE_NONE:
+                continue
+            queue = self._kept.pop(agent)
+            while queue and taken < limit and agent not in self._busy:
+                message = queue.popleft()
+                taken += 1
+                if route == _ROUTE_SINGLE:
+                    self._handle(self._single[agent], message)
+                else:
+                    one = [message]
+                    self._handle_batch(route, batch_of_messages(one), one.copy)
+            queue.extend(self._kept.pop(agent, ()))
+            if queue:
+                self._kept[agent] = queue
+        return taken
+
+    def _handle_mixed(self, routes: NDArray[np.int32], core: _core.Batch) -> None:
+        messages, tasks, columns = core.messages(), core.tasks(), batch_of(core)
+        of_messages, of_tasks = routes[: len(messages)], routes[len(messages) :]
+        for slot in np.unique(routes[routes >= 0]):
+            rows = np.flatnonzero(of_messages == slot)
+            own_tasks = [tasks[i] for i in np.flatnonzero(of_tasks == slot)]
+            own_messages = [messages[i] for i in rows]
+            self._handle_batch(int(slot), columns.select(rows, own_tasks), own_messages.copy)
+        alone = np.flatnonzero(routes < 0)
+        both = messages + tasks
+        self._handle_singles(routes[alone], [both[i] for i in alone])
+
+    def _handle_singles(self, routes: NDArray[np.int32], messages: list[Message]) -> None:
+        i = 0
+        try:
+            for i, route in enumerate(routes.tolist()):
+                message = messages[i]
+                if message.kind in (REPLY, FAILURE) and self.requests.reply_arrived(message):
+                    self.handled += 1
+                elif route == _ROUTE_SINGLE:
+                    self._handle(self._single[message.to], message)
+                else:
+                    self._keep(message)
+        except BaseException:
+            # What was taken out behind the interrupted message is not lost.
+            for message in messages[i + 1 :]:
+                self._keep(message)
+            self._unpark()
+            raise
+
+    def _handle(self, handler: Handler, message: Message) -> None:
+        agent = message.to
+        if agent in self._busy or agent in self._kept:
+            self._keep(message)
+            return
+        self.handled += 1
+        if message.kind == TASK:
+            self._with_latents(message)
+        kernel = self._kernel
+        before = kernel._current
+        kernel._current = agent
+        try:
+            result = handler(message)
+        except Exception as error:
+            self._failed(message, error)
+            return
+        finally:
+            kernel._current = before
+        if result is None:
+            if message.kind == REQUEST:
+                self.requests.answer(message.request, b"")
+        elif hasattr(result, "__await__"):
+            self._start(message, result)
+        elif message.kind == REQUEST:
+            self._answer(message, result)
+
+    def _handle_batch(self, slot: int, batch: Batch, messages: Callable[[], list[Message]]) -> None:
+        group, handler = self._groups[slot]
+        for task in batch.tasks:
+            self._with_latents(task)
+        self.handled += len(batch) + len(batch.tasks)
+        kernel = self._kernel
+        before = kernel._current
+        kernel._current = group
+        try:
+            handler(batch)
+        except Exception as error:
+            for message in (*messages(), *batch.tasks):
+                self._bury(message, error)
+            self._report(error)
+        finally:
+            kernel._current = before
+
+    # --- async handlers
+
+    def _start(self, message: Message, coroutine: Any) -> None:
+        if not event_loop_runs():
+            coroutine.close()
+            error = TypeError("a handler gave a coroutine, but it is not an async function")
+            self._failed(message, error)
+            return
+        import asyncio
+        import contextvars
+
+        from .kernel import acting_agent
+
+        self._busy.add(message.to)
+        self._core.set_paused(message.to, True)
+        context = contextvars.copy_context()
+        context.run(acting_agent.set, (id(self._kernel), message.to))
+        task = asyncio.get_running_loop().create_task(coroutine, context=context)
+        self._tasks.add(task)
+        task.add_done_callback(lambda done: self._finished(message, done))
+
+    def _finished(self, message: Message, task: Any) -> None:
+        self._tasks.discard(task)
+        failure = RuntimeError("the handler was cancelled") if task.cancelled() else None
+        if self._core.is_closed():
+            return
+        self._busy.discard(message.to)
+        self._core.set_paused(message.to, False)
+        error = failure or task.exception()
+        if error is not None:
+            self._failed(message, error)
+        elif message.kind == REQUEST:
+            self._answer(message, b"" if task.result() is None else task.result())
+        if self._kernel._loop is not None:
+            self._kernel._loop.schedule()
+
+    # --- results
+
+    def _answer(self, message: Message, result: Any) -> None:
+        if isinstance(result, (bytes, bytearray, memoryview)):
+            self.requests.answer(message.request, bytes(result))
+        else:
+            kind = type(result).__name__
+            self._failed(message, TypeError(f"a reply is bytes, the handler gave a {kind}"))
+
+    def _failed(self, message: Message, error: BaseException) -> None:
+        self._bury(message, error)
+        self._report(error)
+
+    def _bury(self, message: Message, error: BaseException) -> None:
+        self.failures += 1
+        if message.kind != TASK:
+            self._core.dead(message)
+        if message.kind == REQUEST:
+            self.requests.fail(message.request, f"its handler raised {error!r}", message.to)
+
+    @staticmethod
+    def _report(error: BaseException) -> None:
+        import logging
+
+        logging.getLogger("hanse").error("a handler failed", exc_info=error)
+
+    # --- requests that are answered inside of the caller
+
+    def handle_now(self, agent: int) -> None:
+        """Handles one agent's only message here, where that is allowed: `ask` without a turn."""
+        handler = self._single.get(agent)
+        kernel = self._kernel
+        outer = kernel._current
+        if (
+            handler is None
+            or agent in self._busy
+            or agent in self._kept
+            or agent == outer
+            or not self._core.owned_here()
+            or self._core.queued(agent) != 1
+        ):
+            return
+        kernel._thread = get_ident()
+        # The one that asks is inside of its own handler: it must not be entered again from here.
+        shield = outer is not None and outer not in self._busy
+        if shield and outer is not None:
+            self._busy.add(outer)
+        try:
+            message = self._core.receive(agent)
+            while message is not None:
+                self._handle(handler, message)
+                if agent in self._busy:
+                    return
+                message = self._core.receive(agent)
+        finally:
+            if shield and outer is not None:
+                self._busy.discard(outer)
+
+    def counters(self) -> dict[str, int]:
+        """The core's counts and the handlers' own."""
+        counts = self._core.mailbox_counters()
+        counts["kept"] = sum(len(kept) for kept in self._kept.values())
+        counts["handler_failures"] = self.failures
+        counts["waiting_requests"] = len(self.requests)
+        return counts

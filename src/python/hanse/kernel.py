@@ -1,0 +1,307 @@
+"""The kernel: one object that knows all concepts, and the agents that act on it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable
+from contextvars import ContextVar
+from threading import get_ident
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from . import _core
+from .agent import Agents
+from .capability import Capabilities
+from .handlers import Handlers, event_loop_runs
+from .journal import Journal
+from .latent import Latents
+from .ledger import Ledger
+from .mailbox import Batch, DeadLetter, Message
+from .outcome import Outcome
+from .policy import Policy
+from .reasons import refuse
+from .task import Tasks
+from .verbs import Verbs
+
+if TYPE_CHECKING:
+    from .loop import Bridge
+
+__all__ = ["AgentView", "Kernel", "ManualClock", "open"]
+
+HandlerFunction = TypeVar("HandlerFunction", bound=Callable[..., Any])
+
+# (id of the kernel, agent) inside an async handler.
+acting_agent: ContextVar[tuple[int, int] | None] = ContextVar("acting_agent", default=None)
+
+
+class ManualClock:
+    """A clock that moves only when told to; nanoseconds since 1970."""
+
+    __slots__ = ("_core",)
+
+    def __init__(self, start_ns: int) -> None:
+        self._core = _core.ManualClock(start_ns)
+
+    @property
+    def now_ns(self) -> int:
+        """What it shows."""
+        return self._core.now_ns()
+
+    def set(self, ns: int) -> None:
+        """Shows `ns` from now on."""
+        self._core.set(ns)
+
+    def advance(self, ns: int) -> None:
+        """Moves on by `ns`."""
+        self._core.advance(ns)
+
+
+class AgentView(_core.AgentView, Verbs):
+    """An agent that acts, made by as_agent: every verb, and `send` as one C call."""
+
+    __slots__ = ("_kernel",)
+
+    def __init__(self, kernel: Kernel, id: int) -> None:
+        super().__init__(kernel._core, id)
+        self._kernel = kernel
+
+    def _acting(self) -> int:
+        return self.id
+
+    def _owner(self) -> Kernel:
+        return self._kernel
+
+    def __repr__(self) -> str:
+        return f"AgentView(id={self.id})"
+
+
+class Kernel(Verbs):
+    """A coordination kernel; open one with hanse.open. A context manager that closes it.
+
+    Its own verbs act as the root, or, inside a handler, as the agent that is handled (a batch: as
+    its group). Any thread may call the record plane; messages belong to the first thread that
+    drains them.
+    """
+
+    def __init__(self, core: _core.Kernel, directory: str | None, durability: str) -> None:
+        self._core = core
+        self._durability = durability
+        self._current: int | None = None
+        self._thread = get_ident()
+        self._loop: Bridge | None = None
+        self.directory = directory
+        self.root = core.root()
+        self.agents = Agents(self)
+        self.capabilities = Capabilities(self)
+        self.ledger = Ledger(self)
+        self.policy = Policy(self)
+        self.tasks = Tasks(self)
+        self.latents = Latents(self)
+        self.journal = Journal(self)
+        self._handlers = Handlers(self)
+        self._root_view = AgentView(self, self.root)
+
+    def __enter__(self) -> Kernel:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Flushes and closes; requests that wait end as Cancelled. Later calls raise Closed."""
+        if self._core.is_closed():
+            return
+        self._handlers.requests.cancel_all()
+        if self._loop is not None:
+            self._loop.close()
+        self._core.close()
+
+    @property
+    def closed(self) -> bool:
+        """close() was called."""
+        return self._core.is_closed()
+
+    def __repr__(self) -> str:
+        where = "memory" if self.directory is None else repr(self.directory)
+        return f"Kernel({where}{', closed' if self.closed else ''})"
+
+    # --- who acts
+
+    def _acting(self) -> int:
+        if self._current is not None and get_ident() == self._thread:
+            return self._current
+        inside = acting_agent.get()
+        if inside is not None and inside[0] == id(self):
+            return inside[1]
+        return self.root
+
+    def _owner(self) -> Kernel:
+        return self
+
+    def as_agent(self, agent: int) -> AgentView:
+        """The agent as who acts, with every verb. Raises NotFoundError."""
+        self._core.tenant_index(agent)
+        if self._loop is None and event_loop_runs():
+            self._bridge()
+        return AgentView(self, agent)
+
+    # --- messages
+
+    def send(self, to: int, payload: bytes) -> int:
+        """Sends bytes as who acts: volatile, in order. Returns a hanse.Outcome number."""
+        actor = self._acting()
+        if actor == self.root:
+            return self._root_view.send(to, payload)
+        return AgentView(self, actor).send(to, payload)
+
+    def drain(self, *, max_messages: int = 16_384) -> Batch:
+        """Takes out up to max_messages: tasks and messages that no handler took first."""
+        return self._handlers.drain(max_messages)
+
+    def receive(self, agent: int) -> Message | None:
+        """The oldest task or message of one agent, or None."""
+        return self._handlers.receive(agent)
+
+    def reply(self, message: Message, payload: bytes) -> bool:
+        """Answers a request that was pulled by receive. False: no one waits for it any more."""
+        return self._handlers.requests.answer(message.request, bytes(payload))
+
+    def on(self, agents: int | Iterable[int]) -> Callable[[HandlerFunction], HandlerFunction]:
+        """Decorator: the function (or async function) gets each message of these agents.
+
+        It takes a Message; what it returns (bytes) answers a request. When it raises, the message
+        becomes a dead letter. An agent's handler never runs twice at once.
+        """
+
+        def register(handler: HandlerFunction) -> HandlerFunction:
+            self._handlers.on(agents, handler)
+            return handler
+
+        return register
+
+    def on_batch(self, group: int) -> Callable[[HandlerFunction], HandlerFunction]:
+        """Decorator: the function gets a Batch of messages for the group and all below it.
+
+        The nearest group wins; `on` comes before. When it raises, the batch becomes dead letters.
+        """
+
+        def register(handler: HandlerFunction) -> HandlerFunction:
+            self._handlers.on_batch(group, handler)
+            return handler
+
+        return register
+
+    def run(self, *, max_messages: int | None = None) -> int:
+        """Drives the handlers until nothing is left, or max_messages; returns the handled ones.
+
+        Messages of agents without a handler stay for drain and receive. Raises InvalidError
+        (WrongThread) inside a running event loop: there the loop drives the handlers.
+        """
+        return self._handlers.run(max_messages)
+
+    def attach(self) -> None:
+        """Lets the running event loop drive the handlers; ask and as_agent do it, too."""
+        self._bridge()
+
+    def _bridge(self) -> Bridge:
+        if not event_loop_runs():
+            refuse("WrongThread", "loop", "no event loop runs in this thread")
+        import asyncio
+
+        from .loop import Bridge
+
+        loop = asyncio.get_running_loop()
+        bridge = self._loop
+        if bridge is not None and bridge.loop is loop:
+            return bridge
+        if bridge is not None:
+            if bridge.loop.is_running():
+                refuse("WrongThread", "loop", "another event loop drives this kernel")
+            bridge.close()
+        self._loop = Bridge(self, loop)
+        self._loop.schedule()
+        return self._loop
+
+    def counters(self) -> dict[str, int]:
+        """Of messages: accepted = handled + expired + dead + queued; and refusals by reason.
+
+        kept: taken out, but for agents without a handler; handler_failures; waiting_requests.
+        """
+        return self._handlers.counters()
+
+    def dead_letters(self) -> list[DeadLetter]:
+        """The newest 1,024 messages that no one handled."""
+        return [
+            DeadLetter(to, sender, kind, request, Outcome(reason), payload)
+            for to, sender, kind, request, reason, payload in self._core.dead_letters()
+        ]
+
+    # --- the whole
+
+    @property
+    def durability(self) -> str:
+        """each, batch or memory."""
+        return self._durability
+
+    @property
+    def now_ns(self) -> int:
+        """The kernel's clock: nanoseconds since 1970."""
+        return self._core.now_ns()
+
+    @property
+    def state_hash(self) -> str:
+        """Hash over the hashes of all concepts of the record plane, as hex."""
+        return self._core.state_hash()["all"].hex()
+
+    def state_hashes(self) -> dict[str, str]:
+        """One hash a concept, and "all", as hex."""
+        return {name: digest.hex() for name, digest in self._core.state_hash().items()}
+
+    def memory(self) -> dict[str, int]:
+        """Bytes in use by concept."""
+        return self._core.memory()
+
+    def flush(self) -> None:
+        """Returns when everything so far is durable."""
+        self._core.flush()
+
+    def tick(self) -> int:
+        """Applies due expiries; returns how many. The kernel does it by itself, too."""
+        return self._core.tick()
+
+
+def open(
+    directory: str | os.PathLike[str] | None = None,
+    *,
+    durability: str | None = None,
+    memory_max: int | None = None,
+    clock: ManualClock | None = None,
+    seed: int = 0,
+    segment_size: int | None = None,
+    fee_basis_points: int = 0,
+    read_only: bool = False,
+) -> Kernel:
+    """Opens a kernel: in a directory (created where it is missing), or in memory only.
+
+    durability: "each" (a call returns when its record is on disk; the default with a directory),
+    "batch" (the same, gathered for up to 1 ms) or "memory". memory_max: bytes. clock: None is the
+    system's. seed: keys latent ids. segment_size: bytes. fee_basis_points: of a worker's fee, fixed
+    when the journal is created. Raises StorageError (Locked, LogCorrupt …), InvalidError.
+    """
+    path = None if directory is None else os.fspath(directory)
+    core = _core.open(
+        path,
+        durability,
+        memory_max,
+        None if clock is None else clock._core,
+        seed,
+        segment_size,
+        fee_basis_points,
+        read_only,
+    )
+    return Kernel(core, path, durability or ("memory" if path is None else "each"))

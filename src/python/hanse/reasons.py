@@ -1,0 +1,79 @@
+"""From the name of an error code, or a refused outcome, to the error that is raised."""
+
+from __future__ import annotations
+
+from typing import NoReturn
+
+from . import _core
+from .outcome import Outcome, TransferOutcome
+
+_CODES: dict[str, int] = {name: number for number, name, _ in _core.error_codes()}
+
+_OF_OUTCOME = {
+    Outcome.full: "Backpressure",
+    Outcome.unknown: "UnknownAgent",
+    Outcome.too_large: "PayloadTooLarge",
+    Outcome.denied: "PolicyDenied",
+    Outcome.revoked: "Revoked",
+    Outcome.no_match: "NoFeasibleAgent",
+    Outcome.insufficient_funds: "InsufficientFunds",
+    Outcome.budget_exceeded: "BudgetExceeded",
+    Outcome.conflict: "IdempotencyConflict",
+    Outcome.stale: "StaleVersion",
+    Outcome.invalid: "OutOfRange",
+    Outcome.expired: "TimedOut",
+    Outcome.aborted: "BatchAborted",
+    Outcome.latent_unavailable: "UnknownLatent",
+    Outcome.illegal_transition: "IllegalTransition",
+    Outcome.duplicate_artifact: "DuplicateArtifact",
+    Outcome.exceeds_hold: "ExceedsHold",
+    Outcome.closed: "Closed",
+}
+
+_OF_TRANSFER = {
+    TransferOutcome.id_already_failed: "IdAlreadyFailed",
+    TransferOutcome.exists_with_different_accounts: "TransferExistsDifferent",
+    TransferOutcome.exists_with_different_amount: "TransferExistsDifferent",
+    TransferOutcome.exists_with_different_unit: "TransferExistsDifferent",
+    TransferOutcome.exists_with_different_pending: "TransferExistsDifferent",
+    TransferOutcome.accounts_must_differ: "OutOfRange",
+    TransferOutcome.amount_must_not_be_zero: "OutOfRange",
+    TransferOutcome.unknown_account: "UnknownAccount",
+    TransferOutcome.unit_mismatch: "UnitMismatch",
+    TransferOutcome.overflow: "AmountOverflow",
+    TransferOutcome.exceeds_credits: "InsufficientFunds",
+    TransferOutcome.pending_not_found: "UnknownTransfer",
+    TransferOutcome.exceeds_pending: "ExceedsHold",
+    TransferOutcome.already_posted: "AlreadyResolved",
+    TransferOutcome.already_voided: "AlreadyResolved",
+    TransferOutcome.already_expired: "AlreadyResolved",
+    TransferOutcome.aborted: "BatchAborted",
+}
+
+
+def code(name: str) -> int:
+    """The pinned number of a code's name."""
+    return _CODES[name]
+
+
+def refuse(
+    name: str, field: str, detail: str = "", id: int | None = None, position: int | None = None
+) -> NoReturn:
+    """Raises the error of this code."""
+    _core.raise_error(_CODES[name], field, detail, id, position)
+
+
+def refuse_outcome(
+    outcome: Outcome,
+    field: str,
+    detail: str = "",
+    id: int | None = None,
+    position: int | None = None,
+) -> NoReturn:
+    """Raises what a single call raises for an outcome that a batch would have answered."""
+    refuse(_OF_OUTCOME[outcome], field, detail or outcome.name, id, position)
+
+
+def refuse_transfer(outcome: TransferOutcome, position: int | None) -> NoReturn:
+    """The same for a transfer."""
+    refuse(_OF_TRANSFER[outcome], "transfer", outcome.name, None, position)
