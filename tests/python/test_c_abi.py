@@ -1,4 +1,4 @@
-"""The C face as a stranger uses it: the installed header and library, a C compiler, nothing else."""
+"""The C face as a stranger uses it: the installed header and library, and a C compiler."""
 
 from __future__ import annotations
 
