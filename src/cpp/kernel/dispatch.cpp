@@ -157,6 +157,7 @@ bool Kernel::Inner::place(uint32_t actor, Prepared& prepared, const Candidates& 
                           bool last_round, Receipt& receipt_out) {
   if (replayed(actor, prepared, receipt_out)) return true;
   const DispatchRequest& request = *prepared.request;
+  tasks.check_class(request.task_class);
   Choice choice = check_money(*this, actor, request, 0);
   if (choice.outcome == Outcome::ok)
     choice =

@@ -94,9 +94,7 @@ void Kernel::Inner::find_candidates(uint32_t actor,
       feasible[i].exclude_agent = actor;
     }
     // Equal filters are the usual case; then one mask serves them all.
-    const auto same = [&](const Feasible& other) {
-      return std::memcmp(&other, &feasible[0], sizeof other) == 0;
-    };
+    const auto same = [&](const Feasible& other) { return other == feasible[0]; };
     const bool shared = std::all_of(feasible.begin(), feasible.end(), same);
     std::vector<Match> matches(members.size() * k);
     std::vector<int32_t> counts(members.size());
