@@ -8,9 +8,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-import hanse
 import numpy as np
 from numpy.typing import NDArray
+
+import hanse
 
 from .embed import Vectors
 from .market import LARGE, MICRO_PER_UNIT, SMALL, usage_cost
