@@ -347,7 +347,7 @@ TEST(CapabilitySearch, ScoresCloserThanFloat32SumsAreStillRankedExactly) {
 }
 
 TEST(CapabilitySearch, NumbersBeyondTheRangeOfFloat32SumsAreRankedExactly) {
-  for (const float scale : {1e38f, 1e-38f, 1e-44f}) {
+  for (const float scale : {1e38f, 1e-38f, 2.5e-23f, 1e-44f}) {
     Population population(14, 20, Metric::inner_product, Values::small_integers);
     const std::vector<float> numbers = population.queries(600);
     std::vector<float> vectors(numbers), queries(numbers.begin(), numbers.begin() + 100);

@@ -261,7 +261,12 @@ class LatentWalk : public LatentTest {
     const std::vector<uint32_t> tokens = some_tokens();
     size_t best = 0;
     for (const auto& [latent, plain] : model_) best = std::max(best, common(plain.tokens, tokens));
-    if (best != 0 && model_.size() == 40) return;  // No handle left for the answer.
+    if (best != 0 && model_.size() == 40) {  // No handle is left for the answer.
+      const Error error =
+          error_of([&] { pool->longest_prefix(latent_owner, latent_tenant, spec, tokens); });
+      ASSERT_EQ(error.code(), ErrorCode::quota_exceeded);
+      return;
+    }
     const auto hit = pool->longest_prefix(latent_owner, latent_tenant, spec, tokens);
     ASSERT_EQ(hit.matched, best);
     if (hit.latent == id_none) return;
@@ -283,7 +288,7 @@ class LatentWalk : public LatentTest {
 TEST_F(LatentWalk, random_operations_agree_with_plain_vectors) {
   for (uint64_t seed = 1; seed <= 8; ++seed) {
     start(seed);
-    for (int i = 0; i < 1000; ++i) {
+    for (int i = 0; i < 1500; ++i) {
       step();
       compare();
       if (HasFatalFailure()) FAIL() << "seed " << seed << ", step " << i;

@@ -86,8 +86,8 @@ class CapabilityStore {
   uint32_t space_count() const;
 
   // Throws dimension_mismatch, bad_vector (row named), bad_array (column length, an agent twice),
-  // out_of_range (negative price), unknown_space. `expected`, where given, holds the version that each offer must get:
-  // stale_version unless it is greater than the present one.
+  // out_of_range (negative price), unknown_space. `expected`, where given, holds the version that
+  // each offer must get: stale_version unless it is greater than the present one.
   void check_publish(uint32_t space, const Offers& offers,
                      std::span<const uint32_t> expected) const;
   // Version = present + 1 (or expected); the old one can no longer be found.

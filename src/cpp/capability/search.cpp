@@ -47,8 +47,8 @@ struct Scratch {
   std::vector<QueryState*> order, pooled;
   std::vector<uint64_t> masks;
   std::vector<Match> ranked;
-  uint32_t rows[rows_in_block];
-  const float* vectors[rows_in_block + 2 * rows_in_group];
+  uint32_t rows[rows_in_part];
+  const float* vectors[rows_in_part + rows_in_group];
   ScoreHit hits[rows_in_chunk_max * queries_in_tile_max];
 };
 
@@ -95,9 +95,8 @@ class Searcher {
   void run_group(size_t first, size_t count);
   void prepare(QueryState& query, size_t number, float* vector);
   void scan(std::vector<QueryState*>& queries);
-  void scan_block(const RowBlock& block, uint32_t first_row, std::span<QueryState*> queries);
-  void score(const RowBlock& block, uint32_t first_row, std::span<const uint64_t> mask,
-             std::span<QueryState*> queries);
+  void scan_part(uint32_t first_row, std::span<QueryState*> queries);
+  void score(uint32_t first_row, std::span<const uint64_t> mask, std::span<QueryState*> queries);
   void collect_feasible(QueryState& query);
   bool finish(QueryState& query);
 
@@ -156,12 +155,12 @@ void Searcher::prepare(QueryState& query, size_t number, float* vector) {
 // Every row, whatever its score: for queries that float32 can't rank.
 void Searcher::collect_feasible(QueryState& query) {
   query.keep = UINT32_MAX;
-  uint64_t mask[words_in_block];
-  for (uint32_t b = 0; b < space_.blocks.size(); ++b) {
-    table_.mask(space_.blocks[b]->columns(), query.tests, words_in_block, mask);
-    for (uint32_t i = 0; i < rows_in_block; ++i)
-      if (mask[i / rows_in_word] >> i % rows_in_word & 1)
-        query.kept.push_back({0, b * rows_in_block + i});
+  uint64_t mask[words_in_part];
+  for (uint32_t first = 0; first < space_.row_count; first += rows_in_part) {
+    const RowBlock& block = space_.block(first);
+    table_.mask(block.columns(CapabilitySpace::slot(first)), query.tests, words_in_part, mask);
+    for (uint32_t i = 0; i < rows_in_part; ++i)
+      if (mask[i / rows_in_word] >> i % rows_in_word & 1) query.kept.push_back({0, first + i});
   }
 }
 
@@ -173,26 +172,26 @@ void Searcher::scan(std::vector<QueryState*>& queries) {
     for (size_t i = last; i < queries.size(); ++i)
       if (queries[i]->tests == queries[first]->tests) std::swap(queries[i], queries[last++]);
   }
-  scratch_.masks.resize(queries.size() * words_in_block);
-  for (uint32_t b = 0; b < space_.blocks.size(); ++b)
-    scan_block(*space_.blocks[b], b * rows_in_block, queries);
+  scratch_.masks.resize(queries.size() * words_in_part);
+  for (uint32_t first = 0; first < space_.row_count; first += rows_in_part)
+    scan_part(first, queries);
 }
 
 // A filter goes alone, over its own rows, where it has a tile of queries or lets few rows pass;
 // the others share a scan of the rows that any of them lets pass, and test each hit.
-void Searcher::scan_block(const RowBlock& block, uint32_t first_row,
-                          std::span<QueryState*> queries) {
-  const uint32_t row_count = std::min(rows_in_block, space_.row_count - first_row);
+void Searcher::scan_part(uint32_t first_row, std::span<QueryState*> queries) {
+  const MaskColumns columns = space_.block(first_row).columns(CapabilitySpace::slot(first_row));
+  const uint32_t row_count = std::min(rows_in_part, space_.row_count - first_row);
   const uint32_t word_count = (row_count + rows_in_word - 1) / rows_in_word;
-  uint64_t any[words_in_block] = {};
+  uint64_t any[words_in_part] = {};
   scratch_.pooled.clear();
 
   for (size_t first = 0, last = 0; first < queries.size(); first = last) {
     const MaskTests& tests = queries[first]->tests;
     while (last < queries.size() && queries[last]->tests == tests) ++last;
 
-    uint64_t* mask = scratch_.masks.data() + first * words_in_block;
-    table_.mask(block.columns(), tests, word_count, mask);
+    uint64_t* mask = scratch_.masks.data() + first * words_in_part;
+    table_.mask(columns, tests, word_count, mask);
     uint32_t feasible = 0;
     for (uint32_t w = 0; w < word_count; ++w) feasible += uint32_t(std::popcount(mask[w]));
     if (feasible == 0) continue;
@@ -201,30 +200,34 @@ void Searcher::scan_block(const RowBlock& block, uint32_t first_row,
     const bool alone = only || last - first >= table_.queries_in_tile || feasible * 8 <= row_count;
     for (size_t i = first; i < last; ++i) queries[i]->mask = alone ? nullptr : mask;
     if (alone) {
-      score(block, first_row, {mask, word_count}, queries.subspan(first, last - first));
+      score(first_row, {mask, word_count}, queries.subspan(first, last - first));
     } else {
       for (uint32_t w = 0; w < word_count; ++w) any[w] |= mask[w];
       scratch_.pooled.insert(scratch_.pooled.end(), queries.begin() + ptrdiff_t(first),
                              queries.begin() + ptrdiff_t(last));
     }
   }
-  if (!scratch_.pooled.empty()) score(block, first_row, {any, word_count}, scratch_.pooled);
+  if (!scratch_.pooled.empty()) score(first_row, {any, word_count}, scratch_.pooled);
 }
 
-void Searcher::score(const RowBlock& block, uint32_t first_row, std::span<const uint64_t> mask,
+void Searcher::score(uint32_t first_row, std::span<const uint64_t> mask,
                      std::span<QueryState*> queries) {
+  const float* part = space_.vector(first_row);
   uint32_t count = 0;
   for (uint32_t w = 0; w < mask.size(); ++w)
     for (uint64_t word = mask[w]; word != 0; word &= word - 1) {
       const uint32_t slot = w * rows_in_word + uint32_t(std::countr_zero(word));
       scratch_.rows[count] = slot;
-      scratch_.vectors[count++] = block.vectors.get() + size_t(slot) * space_.stride;
+      scratch_.vectors[count++] = part + size_t(slot) * space_.stride;
     }
-  // The last group is filled up, and prefetched past, with the last row.
-  std::fill_n(scratch_.vectors + count, 2 * rows_in_group, scratch_.vectors[count - 1]);
+  // The last group is filled up with the last row.
+  std::fill_n(scratch_.vectors + count, rows_in_group, scratch_.vectors[count - 1]);
 
-  const bool one_tile = queries.size() <= table_.queries_in_tile;
-  const uint32_t chunk = one_tile ? rows_in_chunk_max : rows_in_chunk_;
+  const size_t tiles = (queries.size() + table_.queries_in_tile - 1) / table_.queries_in_tile;
+  const uint32_t chunk = tiles == 1 ? rows_in_chunk_max : rows_in_chunk_;
+  // Where nearly all rows pass, the next chunk lies behind this one; each tile fetches its share.
+  const bool dense = count * 8 >= mask.size() * rows_in_word * 7;
+  const size_t share = dense ? size_t(chunk) * space_.stride / tiles : 0;
   for (uint32_t begin = 0; begin < count; begin += chunk) {
     const uint32_t rows = std::min(chunk, count - begin);
     for (size_t first = 0; first < queries.size(); first += table_.queries_in_tile) {
@@ -238,7 +241,10 @@ void Searcher::score(const RowBlock& block, uint32_t first_row, std::span<const 
       }
       const uint32_t hit_count = table_.score(
           {scratch_.vectors + begin, (rows + rows_in_group - 1) / rows_in_group * rows_in_group,
-           vectors, uint32_t(tile.size()), space_.stride, thresholds, scratch_.hits});
+           vectors, uint32_t(tile.size()), space_.stride, thresholds,
+           scratch_.vectors[begin] + size_t(chunk) * space_.stride +
+               first / table_.queries_in_tile * share,
+           uint32_t(share), scratch_.hits});
       for (const ScoreHit& hit : std::span(scratch_.hits, hit_count)) {
         if (hit.row >= rows) continue;
         QueryState& query = *tile[hit.query];

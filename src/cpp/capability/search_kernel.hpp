@@ -8,11 +8,25 @@
 namespace hanse {
 namespace {
 
+// One query: memory is the limit, so rows are read one after another, as they lie.
+template <class V>
+void add_rows_in_turn(const float* const* rows, const float* query, uint32_t stride,
+                      typename V::Wide* sums) {
+#pragma GCC unroll 4
+  for (uint32_t i = 0; i < rows_in_group; ++i)
+    for (uint32_t d = 0; d < stride; d += V::lanes)
+      sums[i] = V::multiply_add(V::load(rows[i] + d), V::load(query + d), sums[i]);
+}
+
 // Four rows and up to six queries share registers: per step of `lanes` dimensions, 4 + Q loads feed
 // 4 * Q multiply-adds, so arithmetic and not the load ports is the limit from Q = 2 on. Sums are
 // reduced to one 4-vector a query; only scores above the threshold leave the registers.
 template <class V, uint32_t Q>
 uint32_t score_rows(const ScoreJob& job) {
+  // In steps as long as what is read meanwhile.
+  constexpr uint32_t step = rows_in_group * V::lanes;
+  const float* ahead = job.ahead;
+  const float* ahead_end = ahead + job.ahead_count / step * step;
   uint32_t hit_count = 0;
   const float* queries[Q];
   for (uint32_t j = 0; j < Q; ++j) queries[j] = job.queries[j];
@@ -25,17 +39,25 @@ uint32_t score_rows(const ScoreJob& job) {
 #pragma GCC unroll 4
       for (uint32_t i = 0; i < rows_in_group; ++i) sums[j][i] = V::zero();
 
-    for (uint32_t d = 0; d < job.stride; d += V::lanes) {
-      typename V::Wide query[Q];
-#pragma GCC unroll 6
-      for (uint32_t j = 0; j < Q; ++j) query[j] = V::load(queries[j] + d);
+    if constexpr (Q == 1) {
+      add_rows_in_turn<V>(rows, queries[0], job.stride, sums[0]);
+    } else {
+      for (uint32_t d = 0; d < job.stride; d += V::lanes) {
+        if (ahead != ahead_end) {
 #pragma GCC unroll 4
-      for (uint32_t i = 0; i < rows_in_group; ++i) {
-        // A single query reads every row from memory once: the next group must be on its way.
-        if constexpr (Q == 1) __builtin_prefetch(rows[i + rows_in_group] + d);
-        const typename V::Wide row = V::load(rows[i] + d);
+          for (uint32_t line = 0; line < step / lanes_max; ++line)
+            __builtin_prefetch(ahead + line * lanes_max);
+          ahead += step;
+        }
+        typename V::Wide query[Q];
 #pragma GCC unroll 6
-        for (uint32_t j = 0; j < Q; ++j) sums[j][i] = V::multiply_add(row, query[j], sums[j][i]);
+        for (uint32_t j = 0; j < Q; ++j) query[j] = V::load(queries[j] + d);
+#pragma GCC unroll 4
+        for (uint32_t i = 0; i < rows_in_group; ++i) {
+          const typename V::Wide row = V::load(rows[i] + d);
+#pragma GCC unroll 6
+          for (uint32_t j = 0; j < Q; ++j) sums[j][i] = V::multiply_add(row, query[j], sums[j][i]);
+        }
       }
     }
 

@@ -24,13 +24,15 @@ struct ScoreHit {
 
 // Inner products in float32, summed in an order of the instruction set's own.
 struct ScoreJob {
-  const float* const* rows;     // [row_count + rows_in_group]: the tail is only prefetched
+  const float* const* rows;     // [row_count]
   uint32_t row_count;           // a multiple of rows_in_group
   const float* const* queries;  // [query_count]
   uint32_t query_count;         // 1 … SearchTable::queries_in_tile
   uint32_t stride;              // floats a row; a multiple of lanes_max
   const float* thresholds;      // [query_count]
-  ScoreHit* hits_out;           // [row_count * query_count]: only scores above the threshold
+  const float* ahead;           // [ahead_count] to be prefetched meanwhile, in this order
+  uint32_t ahead_count;
+  ScoreHit* hits_out;  // [row_count * query_count]: only scores above the threshold
 };
 
 // Columns of one block of rows, padded to whole words.

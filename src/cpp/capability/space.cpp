@@ -1,16 +1,32 @@
 #include "capability/space.hpp"
 
+#include <sys/mman.h>
+
 #include <algorithm>
 #include <cmath>
 #include <new>
 
 namespace hanse {
 
-RowBlock::RowBlock(uint32_t stride)
-    : vectors(static_cast<float*>(
-          std::aligned_alloc(64, size_t(rows_in_block) * stride * sizeof(float)))) {
-  if (!vectors) throw std::bad_alloc();
+namespace {
+
+// A scan by one query is bound by memory; with 4 KiB pages it took twice as long, since a
+// prefetcher stops at the end of a page.
+constexpr size_t huge_page_bytes = size_t(2) << 20;
+
+float* allocate_vectors(uint32_t stride) {
+  const size_t bytes = size_t(rows_in_block) * stride * sizeof(float);
+  const bool huge = bytes >= huge_page_bytes;
+  void* memory = std::aligned_alloc(huge ? huge_page_bytes : 64, bytes);
+  if (memory == nullptr) throw std::bad_alloc();
+  // Advice only: without huge pages everything works as well, but slower.
+  if (huge) static_cast<void>(madvise(memory, bytes, MADV_HUGEPAGE));
+  return static_cast<float*>(memory);
 }
+
+}  // namespace
+
+RowBlock::RowBlock(uint32_t stride) : vectors(allocate_vectors(stride)) {}
 
 uint32_t OfferRows::find(uint32_t agent, uint32_t offer) const {
   if (offer == 0) {

@@ -18,8 +18,10 @@
 namespace hanse {
 
 constexpr uint32_t space_dim_max = 4096;
-constexpr uint32_t rows_in_block = 1024;
-constexpr uint32_t words_in_block = rows_in_block / rows_in_word;
+constexpr uint32_t rows_in_block = 4096;
+constexpr uint32_t rows_in_part =
+    1024;  // what a scan takes at a time: its masks and lists stay in L1
+constexpr uint32_t words_in_part = rows_in_part / rows_in_word;
 
 enum RowFlag : uint8_t {
   row_found = 1,
@@ -50,8 +52,9 @@ struct RowBlock {
   uint64_t policy_bits[rows_in_block] = {};
   std::unique_ptr<float, FreeDeleter> vectors;  // [rows_in_block, stride], 64-byte aligned
 
-  MaskColumns columns() const {
-    return {flags, tier, region, agent, tenant, price, skills, policy_bits};
+  MaskColumns columns(uint32_t first) const {
+    return {flags + first,  tier + first,  region + first, agent + first,
+            tenant + first, price + first, skills + first, policy_bits + first};
   }
 };
 

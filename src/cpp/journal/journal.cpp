@@ -30,6 +30,11 @@ constexpr uint64_t segment_size_bytes_limit = uint64_t(1) << 36;
 // What a record costs in the worst case, alone in its batch, on top of its own bytes.
 constexpr uint64_t record_overhead_max = batch_header_size + record_header_size + block_size - 1;
 
+uint64_t room_needed(uint64_t size_bytes, uint64_t record_count) {
+  if (record_count == 1) return batch_image_size(record_header_size + size_bytes);
+  return size_bytes + record_count * record_overhead_max;
+}
+
 void check_options(const JournalOptions& options) {
   const uint64_t size = options.segment_size_bytes_max;
   if (size >= segment_size_bytes_min && size <= segment_size_bytes_limit && size % block_size == 0)
@@ -190,7 +195,7 @@ void SegmentJournal::reserve(uint64_t size_bytes, uint64_t record_count) {
   {
     const std::lock_guard lock(pending_mutex_);
     pending_size = pending_.image_size();
-    needed = pending_size + size_bytes + record_count * record_overhead_max;
+    needed = pending_size + room_needed(size_bytes, record_count);
     if (in_memory() || writer_->has_room(needed)) {
       reserved_bytes_ = size_bytes;
       reserved_records_ = record_count;

@@ -190,6 +190,7 @@ class LogScan {
     }
     state_.last_hash = batch_hash(image, leaves_);
     state_.closed = header->count == 0 && header->watermark == state_.count;
+    if (header->count == 0) marker_segment_ = current();
     state_.size_bytes += size;
     segment().end = offset + size;
     segment().end_position = state_.count;
@@ -279,19 +280,20 @@ class LogScan {
   }
 
   // A segment is sealed before anything is written after the flush that filled it. So the seal may
-  // be missing only where no later flush is known to have followed.
+  // be missing only where no batch of a later flush is known, and no closing marker. Seals prove
+  // nothing about each other: a flush that filled two segments seals one after the other.
   void check_seals() {
-    const uint64_t durable = std::max(state_.watermark, durable_by_seal_);
     for (uint64_t i = 0; i + 1 < state_.segments.size(); ++i) {
       const ScannedSegment& sealed = state_.segments[i];
-      if (sealed.sealed || durable <= state_.segments[i + 1].first_position) continue;
+      const bool followed = state_.watermark > state_.segments[i + 1].first_position;
+      if (sealed.sealed || (!followed && i >= marker_segment_)) continue;
       // A live writer may have written it since.
       SegmentReader reader(disk_, i);
       if (seal_watermark(reader, i) != 0) continue;
       throw_corrupt(i, sealed.size_bytes - block_size, "the seal of the segment is damaged",
                     sealed.end_position);
     }
-    state_.watermark = durable;
+    state_.watermark = std::max(state_.watermark, durable_by_seal_);
   }
 
   Disk& disk_;
@@ -300,6 +302,7 @@ class LogScan {
   std::unique_ptr<SegmentReader> reader_;  // of the segment that is being read
   std::vector<Digest> leaves_;
   uint64_t durable_by_seal_ = 0;
+  uint64_t marker_segment_ = 0;  // the last one with a closing marker
   uint64_t bytes_done_ = 0, bytes_total_ = 0;
 };
 

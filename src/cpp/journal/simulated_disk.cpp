@@ -262,6 +262,16 @@ std::unique_ptr<SimulatedDisk> SimulatedDisk::recover(Unsynced unsynced, uint64_
   return disk;
 }
 
+std::unique_ptr<SimulatedDisk> SimulatedDisk::restart() const {
+  const std::lock_guard lock(world_->mutex);
+  auto disk = std::make_unique<SimulatedDisk>();
+  disk->world_->next_file = world_->next_file;
+  disk->world_->now = world_->now;
+  disk->world_->durable = world_->durable;
+  disk->world_->unsynced = world_->unsynced;
+  return disk;
+}
+
 void SimulatedDisk::flip_bit(const std::string& path, uint64_t bit) {
   const std::lock_guard lock(world_->mutex);
   const uint64_t file = world_->file_at(path);

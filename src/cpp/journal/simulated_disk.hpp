@@ -31,6 +31,9 @@ class SimulatedDisk final : public Disk {
   uint64_t operations() const;
   // A fresh disk with what survived; this one is left as it is.
   std::unique_ptr<SimulatedDisk> recover(Unsynced unsynced, uint64_t seed) const;
+  // The process died and the machine did not: a fresh disk with all that was written, and with what
+  // was not synced still at risk.
+  std::unique_ptr<SimulatedDisk> restart() const;
   // For corruption tests: flips one bit of the durable bytes.
   void flip_bit(const std::string& path, uint64_t bit);
 

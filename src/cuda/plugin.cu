@@ -1,0 +1,71 @@
+// The table that the core finds by dlopen; contract in base/device.hpp.
+#include <cstdio>
+
+#include "base/device.hpp"
+#include "capability/search_cuda.cuh"
+#include "errors.cuh"
+
+namespace hanse {
+namespace {
+
+const char* error_name(int32_t code) { return cudaGetErrorName(cudaError_t(code)); }
+
+int32_t device_count(int32_t* count_out) {
+  HANSE_CUDA(cudaGetDeviceCount(count_out));
+  return 0;
+}
+
+int32_t device_text(int32_t device, char* text_out, uint32_t size) {
+  cudaDeviceProp properties;
+  HANSE_CUDA(cudaGetDeviceProperties(&properties, device));
+  std::snprintf(text_out, size, "%s, compute capability %d.%d, %.1f GiB", properties.name,
+                properties.major, properties.minor, double(properties.totalGlobalMem) / (1 << 30));
+  return 0;
+}
+
+int32_t allocate(uint64_t size_bytes, void** device_memory_out) {
+  HANSE_CUDA(cudaMalloc(device_memory_out, size_bytes));
+  return 0;
+}
+
+int32_t release(void* device_memory) {
+  HANSE_CUDA(cudaFree(device_memory));
+  return 0;
+}
+
+int32_t copy_to_device(void* device_to, const void* from, uint64_t size_bytes, void* stream) {
+  HANSE_CUDA(cudaMemcpyAsync(device_to, from, size_bytes, cudaMemcpyHostToDevice,
+                             static_cast<cudaStream_t>(stream)));
+  return 0;
+}
+
+int32_t copy_from_device(void* to, const void* device_from, uint64_t size_bytes, void* stream) {
+  HANSE_CUDA(cudaMemcpyAsync(to, device_from, size_bytes, cudaMemcpyDeviceToHost,
+                             static_cast<cudaStream_t>(stream)));
+  return 0;
+}
+
+int32_t synchronize(void* stream) {
+  HANSE_CUDA(cudaStreamSynchronize(static_cast<cudaStream_t>(stream)));
+  return 0;
+}
+
+constexpr DeviceTable table = {device_abi_version,
+                               sizeof(DeviceTable),
+                               error_name,
+                               device_count,
+                               device_text,
+                               allocate,
+                               release,
+                               copy_to_device,
+                               copy_from_device,
+                               synchronize,
+                               search_cuda_workspace_bytes,
+                               search_cuda};
+
+}  // namespace
+}  // namespace hanse
+
+extern "C" __attribute__((visibility("default"))) const hanse::DeviceTable* hanse_device_table() {
+  return &hanse::table;
+}
