@@ -58,6 +58,19 @@ Offers rows(const Offers& all, size_t from, size_t count) {
 
 }  // namespace
 
+// The writer's mutex is held. `store` is the kernel's own, or one alike. Fills in the indices that
+// `offers` views; returns the actor's.
+uint32_t Kernel::Inner::check_publication(AgentId actor, const PublishRequest& request,
+                                          const CapabilityStore& store, uint32_t space,
+                                          const Offers& offers, std::span<uint32_t> indices_out) {
+  const uint32_t me = acting(actor);
+  for (size_t i = 0; i < indices_out.size(); ++i) indices_out[i] = within(me, request.agents[i]);
+  store.check_publish(space, offers, request.expected);
+  check_memory(indices_out.size() * (offers.vectors.columns * sizeof(float) + 96), "offers");
+  require_policy(me, Action::publish, indices_out[0]);
+  return me;
+}
+
 // A large publish becomes several records, each with its own extent: everything is checked before
 // the first, and a version counts only when the call returned.
 void Kernel::publish(AgentId actor, const PublishRequest& request,
@@ -68,26 +81,27 @@ void Kernel::publish(AgentId actor, const PublishRequest& request,
   if (versions_out.size() != count)
     throw Error(ErrorCode::bad_array, "versions_out", versions_out.size(), count);
   if (count == 0) return;
-  if (request.space == index_none && in.capabilities.space_find("default") == index_none)
-    create_space(actor, {"default", uint32_t(request.offers.vectors.columns), Metric::cosine, ""});
-  const uint32_t space = request.space == index_none ? this->space("default") : request.space;
-  space_spec(space);
-
   std::vector<uint32_t> indices(count);
   Offers offers = request.offers;
   offers.agents = indices;
-  const auto check = [&] {
-    const uint32_t me = in.acting(actor);
-    for (size_t i = 0; i < count; ++i) indices[i] = in.within(me, request.agents[i]);
-    in.capabilities.check_publish(space, offers, request.expected);
-    in.check_memory(count * (request.offers.vectors.columns * sizeof(float) + 96), "offers");
-    in.require_policy(me, Action::publish, indices[0]);
-    return me;
-  };
+  if (request.space == index_none && in.capabilities.space_find("default") == index_none) {
+    // Checked against a space alike: a refusal leaves no empty one behind.
+    const SpaceSpec spec{"default", uint32_t(offers.vectors.columns), Metric::cosine, ""};
+    CapabilityStore alike;
+    alike.check_space(spec);
+    alike.apply_space(spec);
+    {
+      std::lock_guard lock(in.writer);
+      in.begin();
+      in.check_publication(actor, request, alike, 0, offers, indices);
+    }
+    create_space(actor, spec);
+  }
+  const uint32_t space = request.space == index_none ? this->space("default") : request.space;
   {
     std::lock_guard lock(in.writer);
     in.begin();
-    check();
+    in.check_publication(actor, request, in.capabilities, space, offers, indices);
   }
   // The extents go to disk before the writer's mutex is taken.
   std::vector<PublishedRecord> records;
@@ -108,7 +122,9 @@ void Kernel::publish(AgentId actor, const PublishRequest& request,
   {
     std::lock_guard lock(in.writer);
     in.begin();
-    const uint32_t me = check();  // the world may have moved while the extents were written
+    // The world may have moved while the extents were written.
+    const uint32_t me =
+        in.check_publication(actor, request, in.capabilities, space, offers, indices);
     for (PublishedRecord& record : records) position = in.commit(me, record);
     for (size_t i = 0; i < count; ++i)
       versions_out[i] =

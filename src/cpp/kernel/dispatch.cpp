@@ -5,10 +5,6 @@
 
 namespace hanse {
 
-namespace {
-constexpr uint32_t rounds = 3;
-}
-
 Receipt Kernel::Inner::receipt_of(const KeyedResult& keyed) const {
   Receipt receipt;
   receipt.outcome = keyed.outcome == Outcome::ok ? Outcome::replayed : keyed.outcome;
@@ -135,7 +131,8 @@ static Choice check_money(const Kernel::Inner& in, uint32_t actor, const Dispatc
                           u128 already) {
   if (request.unit >= in.ledger.unit_count())
     return refusal(Outcome::invalid, "no such unit", in.epoch, false);
-  if (request.deadline_ns != 0 && request.deadline_ns <= in.last_time_ns)
+  if (request.deadline_ns != 0 &&
+      request.deadline_ns <= std::max(in.last_time_ns, in.clock->now_ns()))
     return refusal(Outcome::expired, "the deadline has passed", in.epoch, false);
   if (request.budget > in.agents.budget_max(actor))
     return refusal(Outcome::budget_exceeded,
@@ -175,10 +172,31 @@ bool Kernel::Inner::place(uint32_t actor, Prepared& prepared, const Candidates& 
   return true;
 }
 
+void Kernel::Inner::abort_batch(uint32_t actor, size_t at, const DispatchRequest& request,
+                                const Choice& choice, std::span<Receipt> receipts_out) {
+  for (Receipt& other : receipts_out) {
+    other = Receipt{};
+    other.outcome = Outcome::aborted;
+    other.durability = durability;
+    other.reason = "element " + std::to_string(at) + " failed";
+  }
+  Receipt& receipt = receipts_out[at];
+  receipt.outcome = choice.outcome;
+  receipt.reason = choice.reason;
+  // One denial event for the batch; no key of it is used up.
+  DispatchRequest unkeyed = request;
+  unkeyed.key = {};
+  if (choice.recorded) receipt.position = record_refusal(actor, unkeyed, {}, choice);
+}
+
 // All or none: everything is chosen against what the batch itself has taken, then committed.
 void Kernel::Inner::place_atomic(uint32_t actor, std::vector<Prepared>& prepared,
                                  const std::vector<Candidates>& candidates,
                                  std::span<Receipt> receipts_out) {
+  for (size_t i = 0; i < prepared.size(); ++i)
+    if (prepared[i].done)
+      return abort_batch(actor, i, *prepared[i].request,
+                         refusal(prepared[i].outcome, "", epoch, false), receipts_out);
   Tentative tentative;
   std::vector<Choice> choices(prepared.size());
   for (size_t i = 0; i < prepared.size(); ++i) {
@@ -186,9 +204,7 @@ void Kernel::Inner::place_atomic(uint32_t actor, std::vector<Prepared>& prepared
     Receipt& receipt = receipts_out[i];
     Choice& choice = choices[i];
     const std::string key(request.key.begin(), request.key.end());
-    if (prepared[i].done) {
-      choice = refusal(prepared[i].outcome, "", epoch, false);
-    } else if (replayed(actor, prepared[i], receipt)) {
+    if (replayed(actor, prepared[i], receipt)) {
       if (receipt.outcome == Outcome::replayed) continue;
       choice = refusal(receipt.outcome, receipt.reason, epoch, false);
     } else if (!key.empty() && !tentative.keys.insert(key).second) {
@@ -199,21 +215,7 @@ void Kernel::Inner::place_atomic(uint32_t actor, std::vector<Prepared>& prepared
         choice = choose(actor, request, candidates[i], request.budget, Action::dispatch, true,
                         &tentative);
     }
-    if (choice.outcome != Outcome::ok) {
-      for (Receipt& other : receipts_out) {
-        other = Receipt{};
-        other.outcome = Outcome::aborted;
-        other.durability = durability;
-        other.reason = "element " + std::to_string(i) + " failed";
-      }
-      receipt.outcome = choice.outcome;
-      receipt.reason = choice.reason;
-      // One denial event for the batch; no key of it is used up.
-      DispatchRequest unkeyed = request;
-      unkeyed.key = {};
-      if (choice.recorded) receipt.position = record_refusal(actor, unkeyed, {}, choice);
-      return;
-    }
+    if (choice.outcome != Outcome::ok) return abort_batch(actor, i, request, choice, receipts_out);
     tentative.reserved += request.budget;
     if (choice.row != index_none) ++tentative.slots[uint64_t(choice.space) << 32 | choice.row];
   }
@@ -242,14 +244,16 @@ void Kernel::Inner::dispatch_all(AgentId actor, std::span<const DispatchRequest>
   for (size_t i = 0; i < requests.size(); ++i)
     if (atomic || !prepared[i].done) waiting.push_back(i);
   bool began = false;
-  for (uint32_t round = 0; round < rounds && !waiting.empty(); ++round) {
+  for (uint32_t round = 0; round < search_rounds && !waiting.empty(); ++round) {
     wanted.clear();
-    bool search = false;
+    bool search = false, invalid = false;
     for (const size_t i : waiting) {
       wanted.push_back(&requests[i]);
-      search |= requests[i].to == id_none && !prepared[i].done;
+      search |= requests[i].to == id_none;
+      invalid |= prepared[i].done;
     }
-    if (search)
+    // An atomic batch with an invalid element fails whatever is found, and can't be searched for.
+    if (search && !invalid)
       find_candidates(index_of(actor), wanted, round, candidates);
     else
       candidates.assign(wanted.size(), {});
@@ -264,7 +268,7 @@ void Kernel::Inner::dispatch_all(AgentId actor, std::span<const DispatchRequest>
     for (size_t j = 0; j < waiting.size(); ++j) {
       const size_t i = waiting[j];
       try {
-        if (!place(me, prepared[i], candidates[j], round + 1 == rounds, receipts_out[i]))
+        if (!place(me, prepared[i], candidates[j], round + 1 == search_rounds, receipts_out[i]))
           again.push_back(i);
         began = true;
       } catch (const Error& error) {

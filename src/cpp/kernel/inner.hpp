@@ -19,6 +19,7 @@ constexpr uint32_t expiries_per_command_max = 256;
 constexpr uint32_t refusal_records_per_second_max = 1000;  // per tenant; above, they are counted
 constexpr uint32_t publish_rows_per_record = 16'384;
 constexpr uint32_t transfers_per_record_max = 8'190;
+constexpr uint32_t search_rounds = 3;  // each looks further than the one before
 
 // A task waiting to be handed to its worker; out when its record is durable.
 struct PendingDelivery {
@@ -31,6 +32,7 @@ struct PendingDelivery {
 struct Candidates {
   std::vector<Match> matches;
   bool complete = false;  // there are no more feasible ones
+  bool dearer = false;    // none that the budget can pay, but a dearer one (escalation only)
 };
 
 // What a batch has taken so far without having applied it (atomic batches only).
@@ -120,6 +122,9 @@ struct Kernel::Inner {
   Lineage lineage(uint32_t agent) const;
   void require_policy(uint32_t actor, Action action, uint32_t resource, int64_t amount = 0);
   void check_memory(uint64_t more, const char* field) const;
+  uint32_t check_publication(AgentId actor, const PublishRequest& request,
+                             const CapabilityStore& store, uint32_t space, const Offers& offers,
+                             std::span<uint32_t> indices_out);
 
   // --- commit
   uint64_t next_time_ns();
@@ -216,6 +221,8 @@ struct Kernel::Inner {
   bool replayed(uint32_t actor, Prepared& prepared, Receipt& receipt_out) const;
   void place_atomic(uint32_t actor, std::vector<Prepared>& prepared,
                     const std::vector<Candidates>& candidates, std::span<Receipt> receipts_out);
+  void abort_batch(uint32_t actor, size_t at, const DispatchRequest& request, const Choice& choice,
+                   std::span<Receipt> receipts_out);
   void commit_dispatch(uint32_t actor, Prepared& prepared, const Choice& choice,
                        Receipt& receipt_out);
   Receipt receipt_of(const KeyedResult& keyed) const;
@@ -228,8 +235,14 @@ struct Kernel::Inner {
   uint32_t task_for(uint32_t actor, TaskId task, bool as_worker) const;
   Position complete_one(uint32_t actor, const Completion& completion);
   Position judge_one(uint32_t actor, TaskId task, Verdict verdict, AgentId verifier);
-  Receipt escalate_one(uint32_t actor, TaskId task, const DispatchRequest& to,
-                       const Candidates& candidates);
+  bool escalate_one(uint32_t actor, TaskId task, const DispatchRequest& to,
+                    const Candidates& candidates, bool last_round, Receipt& receipt_out);
+  void commit_escalation(uint32_t actor, uint32_t index, uint64_t left, const Choice& choice,
+                         Receipt& receipt_out);
+  void find_affordable(uint32_t actor, std::span<const DispatchRequest* const> requests,
+                       uint32_t round, std::vector<Candidates>& candidates_out);
+  void escalate_all(AgentId actor, std::span<const TaskId> ids, std::span<const DispatchRequest> to,
+                    std::span<Receipt> receipts_out, bool single);
 
   // --- flow
   void queue_delivery(uint32_t task, Position position);

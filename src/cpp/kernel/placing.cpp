@@ -9,7 +9,7 @@ namespace hanse {
 
 namespace {
 
-constexpr uint32_t candidate_counts[] = {8, 64, 1024};  // by round
+constexpr uint32_t candidate_counts[search_rounds] = {8, 64, 1024};
 
 template <class T>
 Bytes bytes_of(std::span<const T> values) {

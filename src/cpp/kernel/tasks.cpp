@@ -1,5 +1,6 @@
 // The other transitions of a task: complete, accept, reject, withdraw, escalate.
 #include <algorithm>
+#include <numeric>
 
 #include "kernel/inner.hpp"
 
@@ -126,9 +127,11 @@ Position Kernel::judge(AgentId actor, TaskId task, Verdict verdict, AgentId veri
   return position;
 }
 
-// One bad element never aborts the others; what stops the kernel stops the batch.
+// One bad element never aborts the others; what stops the kernel stops the batch. `single`: there
+// is one element, and its error is thrown.
 template <class One>
-static void each(Kernel::Inner& in, AgentId actor, std::span<Outcome> outcomes_out, One&& one) {
+static void each(Kernel::Inner& in, AgentId actor, std::span<Outcome> outcomes_out, bool single,
+                 One&& one) {
   Position last = position_none;
   {
     std::lock_guard lock(in.writer);
@@ -136,11 +139,13 @@ static void each(Kernel::Inner& in, AgentId actor, std::span<Outcome> outcomes_o
     const uint32_t me = in.acting(actor);
     for (size_t i = 0; i < outcomes_out.size(); ++i) {
       try {
-        last = one(me, i);
+        const Position position = one(me, i);
+        // What left no record must not hide that an earlier element did.
+        if (position != position_none) last = position;
         outcomes_out[i] = Outcome::ok;
       } catch (const Error& error) {
         const ErrorKind kind = error_code_info(error.code()).kind;
-        if (kind == ErrorKind::internal || error.code() == ErrorCode::poisoned) throw;
+        if (single || kind == ErrorKind::internal || error.code() == ErrorCode::poisoned) throw;
         outcomes_out[i] = outcome_of(error);
       }
     }
@@ -152,7 +157,7 @@ void Kernel::complete_many(AgentId actor, std::span<const Completion> completion
                            std::span<Outcome> outcomes_out) {
   if (completions.size() != outcomes_out.size())
     throw Error(ErrorCode::bad_array, "outcomes_out", outcomes_out.size(), completions.size());
-  each(*inner_, actor, outcomes_out,
+  each(*inner_, actor, outcomes_out, false,
        [&](uint32_t me, size_t i) { return inner_->complete_one(me, completions[i]); });
 }
 
@@ -160,31 +165,35 @@ void Kernel::judge_many(AgentId actor, std::span<const TaskId> tasks, Verdict ve
                         AgentId verifier, std::span<Outcome> outcomes_out) {
   if (tasks.size() != outcomes_out.size())
     throw Error(ErrorCode::bad_array, "outcomes_out", outcomes_out.size(), tasks.size());
-  each(*inner_, actor, outcomes_out,
+  each(*inner_, actor, outcomes_out, false,
        [&](uint32_t me, size_t i) { return inner_->judge_one(me, tasks[i], verdict, verifier); });
 }
 
 // Release what is left, reserve what the whole budget still allows, deliver elsewhere: one record.
-Receipt Kernel::Inner::escalate_one(uint32_t actor, TaskId id, const DispatchRequest& to,
-                                    const Candidates& candidates) {
+// False: look for more candidates and come again.
+bool Kernel::Inner::escalate_one(uint32_t actor, TaskId id, const DispatchRequest& to,
+                                 const Candidates& candidates, bool last_round,
+                                 Receipt& receipt_out) {
   const uint32_t index = task_for(actor, id, false);
   tasks.check_escalate(index);
   const Task& task = tasks.at(index);
   const uint64_t left = task.budget - task.spent;
-  Receipt receipt;
-  receipt.durability = durability;
-  receipt.task = id;
+  receipt_out = Receipt{};
+  receipt_out.durability = durability;
+  receipt_out.task = id;
   DispatchRequest request = to;
   const std::string task_class = tasks.class_name(task.task_class);
   request.task_class = task_class;
   request.budget = left;
   Choice choice = left == 0 ? Choice{}
                             : choose(index_of(task.requester), request, candidates, left,
-                                     Action::escalate, true, nullptr);
-  if (left == 0) choice.outcome = Outcome::budget_exceeded;
-  receipt.outcome = choice.outcome;
-  receipt.reason = choice.reason;
-  receipt.epoch = choice.epoch;
+                                     Action::escalate, last_round, nullptr);
+  if (choice.retry) return false;
+  if (left == 0 || (choice.outcome == Outcome::no_match && candidates.dearer))
+    choice.outcome = Outcome::budget_exceeded;
+  receipt_out.outcome = choice.outcome;
+  receipt_out.reason = choice.reason;
+  receipt_out.epoch = choice.epoch;
   if (choice.outcome == Outcome::budget_exceeded) {
     // The task has failed on its budget: what it spent stays billed, the rest goes back.
     JudgedRecord record;
@@ -192,14 +201,21 @@ Receipt Kernel::Inner::escalate_one(uint32_t actor, TaskId id, const DispatchReq
     record.verdict = uint8_t(Verdict::withdraw);
     record.reason = Outcome::budget_exceeded;
     record.epoch = epoch;
-    receipt.position = commit(actor, record);
-    receipt.reason = "the next tier costs more than the " + std::to_string(left) + " that is left";
-    return receipt;
+    receipt_out.position = commit(actor, record);
+    receipt_out.reason =
+        "the next tier costs more than the " + std::to_string(left) + " that is left";
+    return true;
   }
   if (choice.outcome != Outcome::ok) {
-    if (choice.recorded) receipt.position = record_refusal(actor, request, {}, choice);
-    return receipt;
+    if (choice.recorded) receipt_out.position = record_refusal(actor, request, {}, choice);
+    return true;
   }
+  commit_escalation(actor, index, left, choice, receipt_out);
+  return true;
+}
+
+void Kernel::Inner::commit_escalation(uint32_t actor, uint32_t index, uint64_t left,
+                                      const Choice& choice, Receipt& receipt_out) {
   EscalatedRecord record{index,          choice.worker,     choice.space, choice.row, choice.offer,
                          choice.version, choice.tier,       choice.price, left,       choice.epoch,
                          choice.score,   choice.considered, choice.rules};
@@ -209,65 +225,92 @@ Receipt Kernel::Inner::escalate_one(uint32_t actor, TaskId id, const DispatchReq
     for (const LatentId latent : held->second)
       carried.push_back(
           latents->fork(latent, agents.id_at(choice.worker), agents.tenant(choice.worker)));
-  receipt.position = commit(actor, record);  // drops the old worker's handles
+  receipt_out.position = commit(actor, record);  // drops the old worker's handles
   if (!carried.empty()) task_latents[index] = std::move(carried);
-  receipt.agent = agents.id_at(choice.worker);
-  receipt.offer = choice.offer;
-  receipt.version = choice.version;
-  receipt.score = choice.score;
-  receipt.price = choice.price;
-  receipt.reserved = left;
-  receipt.attempt = tasks.at(index).attempt;
-  return receipt;
+  receipt_out.agent = agents.id_at(choice.worker);
+  receipt_out.offer = choice.offer;
+  receipt_out.version = choice.version;
+  receipt_out.score = choice.score;
+  receipt_out.price = choice.price;
+  receipt_out.reserved = left;
+  receipt_out.attempt = tasks.at(index).attempt;
 }
 
-// A search asks for offers that what is left of the budget can pay; where there are none at all the
-// answer is budget_exceeded, not no_match, when a dearer one exists.
+// A search asks for offers that what is left of the budget can pay. Where there are none at all but
+// a dearer one, the answer is budget_exceeded, not no_match. Without the mutex.
+void Kernel::Inner::find_affordable(uint32_t actor,
+                                    std::span<const DispatchRequest* const> requests,
+                                    uint32_t round, std::vector<Candidates>& candidates_out) {
+  find_candidates(actor, requests, round, candidates_out);
+  std::vector<DispatchRequest> unbounded;
+  std::vector<size_t> without;
+  for (size_t i = 0; i < requests.size(); ++i) {
+    if (requests[i]->to != id_none || !candidates_out[i].matches.empty()) continue;
+    unbounded.push_back(*requests[i]);
+    unbounded.back().budget = uint64_t(INT64_MAX);
+    without.push_back(i);
+  }
+  if (without.empty()) return;
+  std::vector<const DispatchRequest*> wanted;
+  for (const DispatchRequest& request : unbounded) wanted.push_back(&request);
+  std::vector<Candidates> found;
+  find_candidates(actor, wanted, 0, found);
+  for (size_t j = 0; j < without.size(); ++j)
+    candidates_out[without[j]].dearer = !found[j].matches.empty();
+}
+
+void Kernel::Inner::escalate_all(AgentId actor, std::span<const TaskId> ids,
+                                 std::span<const DispatchRequest> to,
+                                 std::span<Receipt> receipts_out, bool single) {
+  check_open();
+  std::vector<DispatchRequest> requests(to.begin(), to.end());
+  {
+    std::lock_guard lock(writer);
+    acting(actor);
+    for (size_t i = 0; i < ids.size(); ++i) {
+      // Where there is no such task, or nothing left, escalate_one says so.
+      const Task* task = tasks.contains(ids[i]) ? &tasks.at(index_of(ids[i])) : nullptr;
+      requests[i].budget = task ? std::max<uint64_t>(task->budget - task->spent, 1) : 1;
+    }
+  }
+  for (const DispatchRequest& request : requests) check_request(request);
+  std::vector<size_t> waiting(ids.size());
+  std::iota(waiting.begin(), waiting.end(), size_t(0));
+  for (uint32_t round = 0; round < search_rounds && !waiting.empty(); ++round) {
+    std::vector<const DispatchRequest*> wanted;
+    for (const size_t i : waiting) wanted.push_back(&requests[i]);
+    std::vector<Candidates> candidates;
+    find_affordable(index_of(actor), wanted, round, candidates);
+    std::vector<size_t> again;
+    std::vector<Outcome> outcomes(waiting.size());
+    each(*this, actor, outcomes, single, [&](uint32_t me, size_t j) {
+      const size_t i = waiting[j];
+      if (!escalate_one(me, ids[i], requests[i], candidates[j], round + 1 == search_rounds,
+                        receipts_out[i]))
+        again.push_back(i);
+      return receipts_out[i].position;
+    });
+    for (size_t j = 0; j < waiting.size(); ++j) {
+      if (outcomes[j] == Outcome::ok) continue;
+      Receipt& receipt = receipts_out[waiting[j]] = Receipt{};
+      receipt.outcome = outcomes[j];
+      receipt.task = ids[waiting[j]];
+      receipt.durability = durability;
+    }
+    waiting = std::move(again);
+  }
+}
+
 void Kernel::escalate_many(AgentId actor, std::span<const TaskId> tasks,
                            std::span<const DispatchRequest> to, std::span<Receipt> receipts_out) {
-  Inner& in = *inner_;
-  in.check_open();
   if (tasks.size() != to.size() || tasks.size() != receipts_out.size())
     throw Error(ErrorCode::bad_array, "to", to.size(), tasks.size());
-  std::vector<DispatchRequest> requests(to.begin(), to.end());
-  std::vector<const DispatchRequest*> wanted;
-  for (DispatchRequest& request : requests) {
-    request.budget = uint64_t(INT64_MAX);  // what is left is known under the mutex
-    in.check_request(request);
-    wanted.push_back(&request);
-  }
-  std::vector<Candidates> candidates;
-  in.find_candidates(index_of(actor), wanted, 0, candidates);
-  std::vector<Outcome> outcomes(tasks.size());
-  each(in, actor, outcomes, [&](uint32_t me, size_t i) {
-    receipts_out[i] = in.escalate_one(me, tasks[i], requests[i], candidates[i]);
-    return receipts_out[i].position;
-  });
-  for (size_t i = 0; i < tasks.size(); ++i) {
-    if (outcomes[i] == Outcome::ok) continue;
-    receipts_out[i] = Receipt{};
-    receipts_out[i].outcome = outcomes[i];
-    receipts_out[i].task = tasks[i];
-    receipts_out[i].durability = in.durability;
-  }
+  inner_->escalate_all(actor, tasks, to, receipts_out, false);
 }
 
 Receipt Kernel::escalate(AgentId actor, TaskId task, const DispatchRequest& to) {
-  Inner& in = *inner_;
-  in.check_open();
-  DispatchRequest request = to;
-  request.budget = uint64_t(INT64_MAX);
-  in.check_request(request);
-  const DispatchRequest* wanted = &request;
-  std::vector<Candidates> candidates;
-  in.find_candidates(index_of(actor), {&wanted, 1}, 0, candidates);
   Receipt receipt;
-  {
-    std::lock_guard lock(in.writer);
-    in.begin();
-    receipt = in.escalate_one(in.acting(actor), task, request, candidates[0]);
-  }
-  if (receipt.position != position_none) in.wait(receipt.position);
+  inner_->escalate_all(actor, {&task, 1}, {&to, 1}, {&receipt, 1}, true);
   return receipt;
 }
 
