@@ -98,8 +98,10 @@ void Kernel::Inner::replay(Position position, Bytes record) {
     visit_record(envelope, reader, [&](auto&& body) { apply(envelope, position, body); });
     last_time_ns = envelope.time_ns;
   } catch (const Error& error) {
-    throw Error(error.code() == ErrorCode::log_version ? error.code() : ErrorCode::corrupt,
-                error.field(), error.detail(), error.id(), position);
+    // A record that names what is not there is intact itself; any other fault is the record's.
+    const bool storage = error_code_info(error.code()).kind == ErrorKind::storage;
+    throw Error(storage ? error.code() : ErrorCode::corrupt, error.field(), error.detail(),
+                error.id(), position);
   }
 }
 
