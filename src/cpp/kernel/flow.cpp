@@ -12,14 +12,15 @@ void Flow::sync(const AgentTable& agents, uint64_t policy_epoch, uint64_t versio
   const uint32_t from = agents.epoch() == revocation_epoch_ ? known : 0;
   live_.resize(agents.count());
   groups_.resize(agents.count());
+  mailboxes.resize(agents.count());
   for (uint32_t i = from; i < agents.count(); ++i) {
     const bool live = agents.live(i);
-    // What waits for a revoked agent becomes dead letters.
-    if (i < known && live_[i] && !live) mailboxes.close_box(agents.id_at(i), Outcome::revoked);
+    // What waits for a revoked agent becomes dead letters, in the ring too: it may have come and gone
+    // before anyone drained.
+    if ((i >= known || live_[i]) && !live) mailboxes.close_box(agents.id_at(i), Outcome::revoked);
     live_[i] = live;
     groups_[i] = i == 0 ? 0 : agents.parent(i);
   }
-  mailboxes.resize(agents.count());
   if (policy_epoch != policy_epoch_) std::fill(bits_.begin(), bits_.end(), Bit{});
   revocation_epoch_ = agents.epoch();
   policy_epoch_ = policy_epoch;
