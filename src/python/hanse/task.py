@@ -171,9 +171,8 @@ class Economics:
 
     @property
     def reads_share(self) -> float:
-        """Tokens read from a cache, of all tokens read; 0 where none were."""
-        read = self.usage.fresh + self.usage.cache_read + self.usage.cache_write
-        return self.usage.cache_read / read if read else 0.0
+        """Tokens read from a cache, of all tokens, put out ones too; 0 where there were none."""
+        return self.usage.cache_read / self.usage.total if self.usage.total else 0.0
 
     @property
     def cost_per_accepted(self) -> int | None:
