@@ -100,10 +100,16 @@ py::tuple match(KernelHandle& handle, AgentId actor, const Terms& terms, py::obj
   return py::make_tuple(agents, offers, versions, scores, counts);
 }
 
-py::dict explain_match(KernelHandle& handle, AgentId actor, const Terms& terms) {
+// A budget refuses what is dearer, as the dispatch did that this explains.
+py::dict explain_match(KernelHandle& handle, AgentId actor, const Terms& terms, py::object budget) {
   Kernel& kernel = handle.open();
+  Feasible feasible = terms.feasible;
+  if (!budget.is_none())
+    feasible.price_max =
+        std::min(feasible.price_max,
+                 int64_t(std::min<uint64_t>(unsigned_of<uint64_t>(budget, "budget"), INT64_MAX)));
   const Refusals refusals =
-      unlocked([&] { return kernel.explain_match(actor, terms.space, terms.feasible); });
+      unlocked([&] { return kernel.explain_match(actor, terms.space, feasible); });
   py::dict reasons;
   reasons["withdrawn"] = refusals.withdrawn;
   reasons["revoked"] = refusals.revoked;

@@ -86,6 +86,8 @@ class Agents:
         if key is not None:
             from hashlib import sha256
 
+            if not isinstance(key, bytes):
+                refuse("WrongType", "key", f"want bytes, have a {type(key).__name__}")
             identity = sha256(key).digest()
         names = [name] if name != "" else None
         return int(self._add(1, names, kind, parent, permissions, budget_max, identity)[0])
@@ -100,7 +102,7 @@ class Agents:
         budget_max: int | None = None,
     ) -> NDArray[np.uint64]:
         """Adds n agents alike, or one for each name, in one record. Returns ids, uint64[n]."""
-        if isinstance(n_or_names, (int, np.integer)):
+        if isinstance(n_or_names, (int, np.integer)) and not isinstance(n_or_names, bool):
             return self._add(int(n_or_names), None, kind, parent, permissions, budget_max, None)
         if isinstance(n_or_names, (str, bytes)) or not isinstance(n_or_names, Sequence):
             refuse(

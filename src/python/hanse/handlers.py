@@ -152,6 +152,12 @@ class Handlers:
 
     def run(self, max_messages: int | None) -> int:
         """Until nothing is left, from plain Python."""
+        if max_messages is not None:
+            if isinstance(max_messages, bool) or not isinstance(max_messages, int):
+                kind = type(max_messages).__name__
+                refuse("WrongType", "max_messages", f"want an int, have a {kind}")
+            if max_messages < 0:
+                refuse("OutOfRange", "max_messages", f"want 0 or more, have {max_messages}")
         if event_loop_runs():
             refuse("WrongThread", "run", "inside a running event loop, which drives the handlers")
         if self._has_async:

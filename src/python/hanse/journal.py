@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from . import _core
+from .reasons import refuse
 
 if TYPE_CHECKING:
     from .kernel import Kernel
@@ -74,6 +75,16 @@ class Proof:
         except ValueError:
             return False
         return last == 0 and node.hex() == self.root
+
+
+def path_of(directory: str | os.PathLike[str]) -> str:
+    """As text; the system would cut it at a NUL."""
+    path = os.fspath(directory)
+    if not isinstance(path, str):
+        refuse("WrongType", "directory", f"want a str or a path, have {type(path).__name__}")
+    if "\0" in path:
+        refuse("OutOfRange", "directory", "holds a NUL")
+    return path
 
 
 class Journal:
@@ -160,5 +171,5 @@ def verify(
     progress(done, total) is called with bytes. Raises StorageError with the first corruption (file,
     offset, position).
     """
-    row = _core.verify(os.fspath(directory), progress)
+    row = _core.verify(path_of(directory), progress)
     return Verification(*row[:5], row[5].hex(), row[6].hex(), row[7])

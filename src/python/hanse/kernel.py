@@ -13,7 +13,7 @@ from . import _core
 from .agent import Agents
 from .capability import Capabilities
 from .handlers import Handlers, event_loop_runs
-from .journal import Journal
+from .journal import Journal, path_of
 from .latent import Latents
 from .ledger import Ledger
 from .mailbox import Batch, DeadLetter, Message
@@ -293,7 +293,9 @@ def open(
     system's. seed: keys latent ids. segment_size: bytes. fee_basis_points: of a worker's fee, fixed
     when the journal is created. Raises StorageError (Locked, LogCorrupt …), InvalidError.
     """
-    path = None if directory is None else os.fspath(directory)
+    path = None if directory is None else path_of(directory)
+    if clock is not None and not isinstance(clock, ManualClock):
+        refuse("WrongType", "clock", f"want a hanse.ManualClock, have a {type(clock).__name__}")
     core = _core.open(
         path,
         durability,

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import _core
-from .reasons import refuse
+from .reasons import duration_ns, refuse
 
 if TYPE_CHECKING:
     from .kernel import Kernel
@@ -39,6 +39,9 @@ class LatentSpec:
     rope_base: float = 0.0
 
     def _core(self) -> _core.LatentSpec:
+        rope_base = self.rope_base
+        if not isinstance(rope_base, (int, float)) or not 0 <= rope_base < 1e12:
+            refuse("OutOfRange", "rope_base", f"want 0 … 1e12, have {rope_base!r:.40}")
         return _core.LatentSpec(
             self.model,
             self.tokenizer,
@@ -46,7 +49,7 @@ class LatentSpec:
             self.kv_heads,
             self.head_dim,
             self.dtype,
-            round(self.rope_base * 1_000_000),
+            round(rope_base * 1_000_000),
         )
 
     @property
@@ -88,6 +91,7 @@ class LatentPoolStatus:
 
 def as_array(kv: Any, spec: LatentSpec, field: str = "kv") -> NDArray[Any]:
     """The caller's memory as an array of the spec's dtype and shape, without a copy."""
+    core_spec(spec)
     array = _host_array(kv, field)
     want = _NUMPY.get(spec.dtype)
     if want is None:
@@ -100,6 +104,13 @@ def as_array(kv: Any, spec: LatentSpec, field: str = "kv") -> NDArray[Any]:
     if not array.flags.c_contiguous:
         refuse("BadArray", field, "want a C-contiguous array")
     return array
+
+
+def core_spec(spec: LatentSpec) -> _core.LatentSpec:
+    """Checked, as the core takes it."""
+    if not isinstance(spec, LatentSpec):
+        refuse("WrongType", "spec", f"want a hanse.LatentSpec, have a {type(spec).__name__}")
+    return spec._core()
 
 
 def _host_array(kv: Any, field: str) -> NDArray[Any]:
@@ -186,7 +197,7 @@ class Latent:
         """
         info = self.info
         out = np.empty(info.spec.shape(info.tokens), _NUMPY[info.spec.dtype])
-        want = None if spec is None else spec._core()
+        want = None if spec is None else core_spec(spec)
         self._kernel._core.latent_read_into(self.reader, self.id, want, out)
         return out
 
@@ -253,8 +264,8 @@ class Latents:
         """
         array = as_array(kv, spec)
         core = self._kernel._core
-        reader = self._kernel._acting() if owner is None else int(owner)
-        lease_ns = 0 if ttl is None else core.now_ns() + round(ttl * 1e9)
+        reader = self._kernel._acting() if owner is None else owner
+        lease_ns = 0 if ttl is None else core.now_ns() + duration_ns(ttl, "ttl")
         id = core.latent_put(
             reader, spec._core(), array, array.shape[2], tokens, step, position_base, lease_ns
         )
@@ -262,16 +273,16 @@ class Latents:
 
     def get(self, id: int) -> Latent:
         """A handle object for an id that was handed over, read as who acts."""
-        latent = Latent(self._kernel, int(id), self._kernel._acting())
-        _ = latent.info
-        return latent
+        reader = self._kernel._acting()
+        return Latent(self._kernel, self._kernel._core.latent_info(reader, id)["id"], reader)
 
     def longest_prefix(
         self, tokens: NDArray[np.uint32], spec: LatentSpec
     ) -> tuple[Latent | None, int]:
         """The longest stored prefix of tokens, uint32[n], in whole pages, and its length."""
         reader = self._kernel._acting()
-        id, matched = self._kernel._core.latent_longest_prefix(reader, spec._core(), tokens)
+        wanted = core_spec(spec)
+        id, matched = self._kernel._core.latent_longest_prefix(reader, wanted, tokens)
         return (Latent(self._kernel, id, reader) if id else None), matched
 
     def status(self) -> LatentPoolStatus:

@@ -111,8 +111,12 @@ class Ledger:
         hold: int,
         expires_ns: int,
     ) -> tuple[int, int]:
+        if key is None:
+            key = 0
+        elif key == 0:
+            refuse("OutOfRange", "key", "want 1 … 2^64 - 1, have 0")
         position, outcome, opened = self._kernel._core.transfer(
-            self._kernel._acting(), kind, debit, credit, amount, unit, key or 0, hold, expires_ns
+            self._kernel._acting(), kind, debit, credit, amount, unit, key, hold, expires_ns
         )
         if outcome > TransferOutcome.exists:
             refuse_transfer(TransferOutcome(outcome), position)
@@ -174,7 +178,8 @@ class Ledger:
         """Moves `amount` of a hold (None: all), releases the rest. Returns the position."""
         if amount == 0:
             refuse("OutOfRange", "amount", "want 1 or more, have 0; void releases a hold")
-        return self._transfer(_POST, 0, 0, amount or 0, 0, None, hold, 0)[0]
+        amount = 0 if amount is None else amount
+        return self._transfer(_POST, 0, 0, amount, 0, None, hold, 0)[0]
 
     def void(self, hold: int) -> int:
         """Releases a hold. Returns the journal position."""

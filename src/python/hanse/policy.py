@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from .reasons import refuse
+
 if TYPE_CHECKING:
     from .kernel import Kernel
 
@@ -52,6 +54,8 @@ class Policy:
 
         context: facts by name, such as {"budget": 100, "resource.price": 5, "task_class": "x"}.
         """
+        if context is not None and not isinstance(context, Mapping):
+            refuse("WrongType", "context", f"want a mapping, have a {type(context).__name__}")
         return Decision(
             *self._kernel._core.check_policy(
                 self._kernel._acting(), principal, action, resource, dict(context or {})

@@ -63,6 +63,15 @@ def refuse(
     _core.raise_error(_CODES[name], field, detail, id, position)
 
 
+def duration_ns(seconds: float, field: str) -> int:
+    """Seconds from now, as nanoseconds: more than 0, at most 100 years."""
+    if isinstance(seconds, bool) or not isinstance(seconds, (int, float)):
+        refuse("WrongType", field, f"want seconds, have a {type(seconds).__name__}")
+    if not 0 < seconds <= 3.2e9:
+        refuse("OutOfRange", field, f"want more than 0 and at most 3.2e9 seconds, have {seconds}")
+    return max(int(seconds * 1e9), 1)
+
+
 def refuse_outcome(
     outcome: Outcome,
     field: str,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from .errors import HanseError, NotFoundError
 from .mailbox import REPLY, Message
 from .outcome import Outcome
-from .reasons import refuse, refuse_outcome
+from .reasons import duration_ns, refuse, refuse_outcome
 from .reply import Reply
 
 if TYPE_CHECKING:
@@ -32,11 +32,9 @@ class Requests:
         """Sends a request; the reply is ready at once where its handler can run here and now."""
         bridge = self._kernel._bridge()
         core = self._core
-        if timeout is not None and not timeout > 0:
-            refuse("OutOfRange", "timeout", f"want more than 0 seconds, have {timeout}")
         number = self._next
         self._next = number + 1
-        deadline_ns = 0 if timeout is None else core.now_ns() + max(int(timeout * 1e9), 1)
+        deadline_ns = 0 if timeout is None else core.now_ns() + duration_ns(timeout, "timeout")
         outcome = core.send_request(sender, to, payload, number, deadline_ns)
         if outcome:
             if outcome in (Outcome.unknown, Outcome.revoked):

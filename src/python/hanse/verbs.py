@@ -34,7 +34,10 @@ def key_bytes(key: bytes | str | None, field: str = "key") -> bytes | None:
     if key is None:
         return None
     if isinstance(key, str):
-        key = key.encode()
+        try:
+            key = key.encode()
+        except UnicodeEncodeError:
+            refuse("WrongType", field, "want text that UTF-8 can hold")
     if not isinstance(key, bytes):
         refuse("WrongType", field, f"want bytes or str, have {type(key).__name__}")
     if not key:
@@ -70,6 +73,8 @@ class Verbs:
         verify: bool = False,
     ) -> _core.Terms:
         kernel = self._owner()
+        if isinstance(tier, tuple) and len(tier) != 2:
+            refuse("OutOfRange", "tier", f"want one or (lowest, highest), have {len(tier)} numbers")
         low, high = (0, 255) if tier is None else tier if isinstance(tier, tuple) else (tier, tier)
         if skills is not None and not isinstance(skills, Skills):
             skills = Skills(all=skills)
@@ -108,6 +113,8 @@ class Verbs:
         hanse.all_of, any_of, none_of, joined by &; an int means all_of. explain: also count why
         offers were refused. Raises InvalidError, NotFoundError (UnknownSpace).
         """
+        if not isinstance(explain, bool):
+            refuse("WrongType", "explain", f"want a bool, have a {type(explain).__name__}")
         terms = self._terms(
             space=space,
             max_price=max_price,
@@ -119,15 +126,17 @@ class Verbs:
         core = self._owner()._core
         actor = self._acting()
         columns = core.match(actor, terms, as_rows(queries), k, threads)
-        reasons = core.explain_match(actor, terms) if explain else {}
+        reasons = core.explain_match(actor, terms, None) if explain else {}
         return Matches(*columns, reasons)
 
-    def _raise_refusal(self, receipt: Receipt, terms: _core.Terms | None) -> NoReturn:
+    def _raise_refusal(
+        self, receipt: Receipt, terms: _core.Terms, budget: int | None = None
+    ) -> NoReturn:
         try:
             refuse_outcome(receipt.outcome, "dispatch", receipt.reason, None, receipt.position)
         except HanseError as error:
-            if receipt.outcome == Outcome.no_match and terms is not None:
-                error.reasons = self._owner()._core.explain_match(self._acting(), terms)
+            if receipt.outcome == Outcome.no_match:
+                error.reasons = self._owner()._core.explain_match(self._acting(), terms, budget)
             raise
 
     def _dispatch(self, wait: bool, options: dict[str, Any]) -> tuple[Receipt, _core.Terms]:
@@ -193,7 +202,7 @@ class Verbs:
             },
         )
         if not receipt.ok:
-            self._raise_refusal(receipt, terms)
+            self._raise_refusal(receipt, terms, budget)
         return receipt
 
     def dispatch_async(
@@ -241,13 +250,13 @@ class Verbs:
                 "verify": verify,
             },
         )
-        return self._durable(receipt, terms)
+        return self._durable(receipt, terms, budget)
 
-    async def _durable(self, receipt: Receipt, terms: _core.Terms) -> Receipt:
+    async def _durable(self, receipt: Receipt, terms: _core.Terms, budget: int) -> Receipt:
         if receipt.position is not None:
             await self._owner()._bridge().durable(receipt.position)
         if not receipt.ok:
-            self._raise_refusal(receipt, terms)
+            self._raise_refusal(receipt, terms, budget)
         return receipt
 
     def dispatch_many(
@@ -294,7 +303,9 @@ class Verbs:
             deadline_ns=deadline_ns,
             verify=verify,
         )
-        rows, sizes = payloads if isinstance(payloads, tuple) else (payloads, None)
+        rows, sizes = _rows_and_sizes(payloads)
+        if keys is not None and not (_is_sequence(keys) or isinstance(keys, np.ndarray)):
+            refuse("WrongType", "keys", f"want a sequence of keys, have a {type(keys).__name__}")
         key_rows = None if keys is None else [key_bytes(key, "keys") for key in keys]
         return receipts_of(
             self._owner()._core.dispatch_many(
@@ -315,6 +326,8 @@ class Verbs:
         The usage is posted whatever the verdict. total_tokens: must equal the usage's sum
         (InvalidError, UsageInconsistent). Returns the journal position.
         """
+        if not isinstance(usage, tuple) or len(usage) != 4:
+            refuse("WrongType", "usage", f"want a hanse.Usage, have a {type(usage).__name__}")
         return self._owner()._core.complete(self._acting(), task, artifact, *usage, total_tokens)
 
     def complete_many(
@@ -433,7 +446,7 @@ class Verbs:
 
         Returns hanse.Outcome numbers, uint8[n].
         """
-        rows, sizes = payloads if isinstance(payloads, tuple) else (payloads, None)
+        rows, sizes = _rows_and_sizes(payloads)
         return self._owner()._core.send_many(self._acting(), to, rows, sizes)
 
     def ask(self, to: int, payload: bytes, *, timeout: float | None = None) -> Awaitable[bytes]:
@@ -444,6 +457,18 @@ class Verbs:
         closes), DeniedError.
         """
         return self._owner()._handlers.requests.ask(self._acting(), to, payload, timeout)
+
+
+def _is_sequence(value: object) -> bool:
+    return isinstance(value, Sequence) and not isinstance(value, (str, bytes))
+
+
+def _rows_and_sizes(payloads: Any) -> tuple[Any, Any]:
+    if not isinstance(payloads, tuple):
+        return payloads, None
+    if len(payloads) != 2:
+        refuse("WrongType", "payloads", f"want (rows, sizes), have {len(payloads)} parts")
+    return payloads
 
 
 def _row_count(queries: Any, to: Any, budgets: Any) -> int:
