@@ -233,6 +233,7 @@ struct Kernel::Inner {
 
   // --- flow
   void queue_delivery(uint32_t task, Position position);
+  LatentId hand_over(LatentId latent, uint32_t worker);
   void hold_latents(uint32_t task, uint32_t worker, std::span<const LatentId> latents);
   void drop_latents(uint32_t task);
   bool take_delivery(std::deque<PendingDelivery>& queue, Delivery& delivery_out, Bulk& payload_out);
