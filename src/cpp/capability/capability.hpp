@@ -53,6 +53,8 @@ struct Feasible {
   uint16_t region = UINT16_MAX;         // UINT16_MAX: any
   uint32_t tenant = index_none;         // index of the tenant's agent; index_none: any
   uint32_t exclude_agent = index_none;  // usually the requester
+
+  bool operator==(const Feasible&) const = default;
 };
 
 struct Match {

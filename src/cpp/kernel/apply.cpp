@@ -85,6 +85,7 @@ void Kernel::Inner::apply(const Envelope&, Position, TransferredRecord& record) 
     transfer.amount = line.amount;
     transfer.unit = line.unit;
     transfer.key = line.key;
+    transfer.key_owner = line.key_owner;
     transfer.pending = line.pending;
     transfer.expires_ns = line.expires_ns;
     last_holds.push_back(ledger.apply_transfer(transfer, line.debit, line.credit, line.outcome));

@@ -179,6 +179,7 @@ size_t Kernel::drain(MessageBatch& batch, std::vector<Delivery>& deliveries, siz
   in.flow->mailboxes.own();
   in.sync_flow();
   deliveries.clear();
+  batch.clear();
   std::vector<Bulk> payloads;
   {
     std::lock_guard lock(in.writer);

@@ -158,6 +158,7 @@ struct Kernel::Inner {
 
   // Puts bytes over payload_inline_max into an extent. Without the mutex: it waits for the disk.
   Bulk make_bulk(Bytes bytes);
+  Bulk name_bulk(Bytes bytes) const;  // as make_bulk, but the extent is not kept
   Bytes bulk_bytes(const Bulk& bulk, std::vector<uint8_t>& scratch) const;
 
   // --- apply.cpp: one a record type

@@ -102,21 +102,23 @@ Position Kernel::transfer(AgentId actor, std::span<const Transfer> transfers, bo
     for (const Transfer& transfer : transfers) largest = std::max(largest, transfer.amount);
     in.require_policy(me, Action::transfer, index_none,
                       int64_t(std::min<uint64_t>(largest, INT64_MAX)));
+    std::vector<Transfer> owned(transfers.begin(), transfers.end());
+    for (Transfer& transfer : owned) transfer.key_owner = in.agents.tenant(me);
     std::vector<uint32_t> debits, credits;
-    in.resolve_parties(me, transfers, debits, credits);
-    in.ledger.try_transfers(transfers, debits, credits, atomic, outcomes_out);
+    in.resolve_parties(me, owned, debits, credits);
+    in.ledger.try_transfers(owned, debits, credits, atomic, outcomes_out);
     const auto bad = [](TransferOutcome outcome) {
       return outcome != TransferOutcome::ok && outcome != TransferOutcome::exists;
     };
     // All or none: a batch that fails leaves no trace but its outcomes.
     if (atomic && std::any_of(outcomes_out.begin(), outcomes_out.end(), bad)) return position_none;
     TransferredRecord record;
-    record.lines.reserve(transfers.size());
-    for (size_t i = 0; i < transfers.size(); ++i) {
-      const Transfer& transfer = transfers[i];
+    record.lines.reserve(owned.size());
+    for (size_t i = 0; i < owned.size(); ++i) {
+      const Transfer& transfer = owned[i];
       record.lines.push_back({transfer.kind, outcomes_out[i], transfer.unit, debits[i], credits[i],
-                              transfer.amount, transfer.key, transfer.pending,
-                              transfer.expires_ns});
+                              transfer.amount, transfer.key, transfer.pending, transfer.expires_ns,
+                              transfer.key_owner});
     }
     position = in.commit(me, record);
     std::copy_n(in.last_holds.begin(), holds_out.size(), holds_out.begin());

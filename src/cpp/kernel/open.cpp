@@ -122,6 +122,7 @@ void Kernel::Inner::start() {
 }
 
 void Kernel::Inner::stop() {
+  if (!journal) return;  // it never opened
   {
     std::lock_guard lock(flusher_mutex);
     stopping = true;

@@ -94,9 +94,7 @@ void Kernel::Inner::find_candidates(uint32_t actor,
       feasible[i].exclude_agent = actor;
     }
     // Equal filters are the usual case; then one mask serves them all.
-    const auto same = [&](const Feasible& other) {
-      return std::memcmp(&other, &feasible[0], sizeof other) == 0;
-    };
+    const auto same = [&](const Feasible& other) { return other == feasible[0]; };
     const bool shared = std::all_of(feasible.begin(), feasible.end(), same);
     std::vector<Match> matches(members.size() * k);
     std::vector<int32_t> counts(members.size());
@@ -201,7 +199,7 @@ Choice Kernel::Inner::choose(uint32_t actor, const DispatchRequest& request,
     matches = {&direct, 1};
     complete = true;
   }
-  bool denied = false, moved = false;
+  bool denied = false, moved = false, dear = false;
   Outcome last = Outcome::no_match;
   std::vector<uint16_t> denied_by;
   for (const Match& match : matches) {
@@ -216,10 +214,16 @@ Choice Kernel::Inner::choose(uint32_t actor, const DispatchRequest& request,
     }
     if (last == Outcome::denied && !denied) denied_by = choice.rules;
     denied |= last == Outcome::denied;
+    dear |= last == Outcome::budget_exceeded;
     moved |= last == Outcome::stale || last == Outcome::full || last == Outcome::revoked;
   }
   choice.retry = !last_round && request.to == id_none && (moved || (denied && !complete));
-  choice.outcome = request.to != id_none ? last : denied ? Outcome::denied : Outcome::no_match;
+  if (request.to != id_none)
+    choice.outcome = last;
+  else if (denied)
+    choice.outcome = Outcome::denied;
+  else
+    choice.outcome = dear ? Outcome::budget_exceeded : Outcome::no_match;
   choice.rules = denied ? denied_by : std::vector<uint16_t>{};
   choice.recorded = choice.outcome == Outcome::denied || choice.outcome == Outcome::budget_exceeded;
   if (choice.outcome == Outcome::denied) {

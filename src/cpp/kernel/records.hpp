@@ -159,11 +159,12 @@ struct TransferLine {
   UnitId unit = 0;
   uint32_t debit = 0, credit = 0;  // agent indices
   uint64_t amount = 0, key = 0, pending = 0, expires_ns = 0;
+  uint32_t key_owner = 0;
   template <class F>
   void fields(F&& f) {
     f("kind", kind), f("outcome", outcome), f("unit", unit), f("debit", debit);
     f("credit", credit), f("amount", amount), f("key", key), f("pending", pending);
-    f("expires_ns", expires_ns);
+    f("expires_ns", expires_ns), f("key_owner", key_owner);
   }
 };
 

@@ -76,6 +76,7 @@ struct Transfer {
   uint64_t amount = 0;                        // post: 0 means all of it
   UnitId unit = 0;
   uint64_t key = 0;         // client's id for idempotency; 0: none
+  uint32_t key_owner = 0;   // whose key it is: each tenant has keys of its own
   uint64_t pending = 0;     // post, void: the hold it resolves
   uint64_t expires_ns = 0;  // pending: absolute; 0: never
 };
@@ -192,10 +193,11 @@ class Ledger {
     HoldId hold;
   };
 
+  static uint64_t key_hash(const Transfer& transfer);
   TransferOutcome check_key(const Transfer& transfer) const;
   TransferOutcome check_resolution(const Transfer& transfer) const;
   TransferOutcome check_room(AccountIndex debit, AccountIndex credit, uint64_t amount) const;
-  const Done* done_find(uint64_t key) const;
+  const Done* done_find(const Transfer& transfer) const;
   bool of_task(const Hold& hold) const;
 
   void add(AccountIndex account, Counter counter, uint64_t amount);

@@ -33,15 +33,21 @@ bool is_resolution(const Transfer& transfer) {
 
 }  // namespace
 
-const Ledger::Done* Ledger::done_find(uint64_t key) const {
-  if (key == 0) return nullptr;
-  const uint32_t index =
-      done_of_.find(mix64(key), [&](uint32_t at) { return done_[at].transfer.key == key; });
+uint64_t Ledger::key_hash(const Transfer& transfer) {
+  return mix64(transfer.key ^ mix64(transfer.key_owner));
+}
+
+const Ledger::Done* Ledger::done_find(const Transfer& transfer) const {
+  if (transfer.key == 0) return nullptr;
+  const uint32_t index = done_of_.find(key_hash(transfer), [&](uint32_t at) {
+    const Transfer& before = done_[at].transfer;
+    return before.key == transfer.key && before.key_owner == transfer.key_owner;
+  });
   return index == index_none ? nullptr : &done_[index];
 }
 
 TransferOutcome Ledger::check_key(const Transfer& transfer) const {
-  const Done* done = done_find(transfer.key);
+  const Done* done = done_find(transfer);
   if (done == nullptr) return TransferOutcome::ok;
   if (done->outcome != TransferOutcome::ok) return TransferOutcome::id_already_failed;
   const Transfer& before = done->transfer;
@@ -114,7 +120,7 @@ TransferOutcome Ledger::check_transfer(const Transfer& transfer, uint32_t debit_
 HoldId Ledger::apply_transfer(const Transfer& transfer, uint32_t debit_agent, uint32_t credit_agent,
                               TransferOutcome outcome) {
   if (outcome == TransferOutcome::exists) {
-    const Done* done = done_find(transfer.key);
+    const Done* done = done_find(transfer);
     HANSE_ASSERT(done != nullptr);
     return done->hold;
   }
@@ -141,7 +147,7 @@ HoldId Ledger::apply_transfer(const Transfer& transfer, uint32_t debit_agent, ui
   if (transfer.key != 0 && (outcome == TransferOutcome::ok || is_transient(outcome))) {
     const auto index = uint32_t(done_.size());
     done_.push_back({transfer, outcome, hold});
-    done_of_.insert(mix64(transfer.key), index);
+    done_of_.insert(key_hash(transfer), index);
     done_hash_.mark(index);
   }
   return hold;
@@ -172,7 +178,7 @@ void Ledger::take_back(const Transfer& transfer, uint32_t debit_agent, uint32_t 
 
 void Ledger::truncate(size_t account_count, size_t hold_count, size_t done_count) {
   for (; done_.size() > done_count; done_.pop_back())
-    done_of_.erase(mix64(done_.back().transfer.key), uint32_t(done_.size() - 1));
+    done_of_.erase(key_hash(done_.back().transfer), uint32_t(done_.size() - 1));
   for (; holds_.size() > hold_count; holds_.pop_back())
     expiries_.erase({holds_.back().expires_ns, holds_.size()});
   for (; accounts_.size() > account_count; accounts_.pop_back()) {

@@ -50,7 +50,7 @@ py::array payloads_of(const std::vector<Message>& messages, py::handle owner) {
     std::memset(out + message.payload.size(), 0, width - message.payload.size());
     out += width;
   }
-  return std::move(copy);
+  return copy;
 }
 
 // (to, sender, kind, request, sequence, payload, size)
