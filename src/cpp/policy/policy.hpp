@@ -15,10 +15,21 @@
 
 namespace hanse {
 
-#define HANSE_ACTIONS(X)                                                                         \
-  X(dispatch)                                                                                    \
-  X(complete) X(accept) X(reject) X(escalate) X(withdraw) X(send) X(publish) X(transfer) X(fund) \
-      X(add_agent) X(revoke) X(load_policy) X(read_latent)
+#define HANSE_ACTIONS(X) \
+  X(dispatch)            \
+  X(complete)            \
+  X(accept)              \
+  X(reject)              \
+  X(escalate)            \
+  X(withdraw)            \
+  X(send)                \
+  X(publish)             \
+  X(transfer)            \
+  X(fund)                \
+  X(add_agent)           \
+  X(revoke)              \
+  X(load_policy)         \
+  X(read_latent)
 
 enum class Action : uint8_t {
 #define HANSE_X(name) name,
@@ -29,18 +40,26 @@ enum class Action : uint8_t {
 const char* action_name(Action action);
 
 // Numbers that a rule can test, by their name in the text. Zero where they don't apply.
-#define HANSE_FACTS(X)                                                                            \
-  X(principal_kind, "principal.kind")                                                             \
-  X(principal_depth, "principal.depth") X(principal_permissions, "principal.permissions")         \
-      X(principal_budget_max, "principal.budget_max") X(resource_kind, "resource.kind")           \
-          X(resource_depth, "resource.depth") X(resource_price, "resource.price")                 \
-              X(resource_tier, "resource.tier") X(resource_skills, "resource.skills")             \
-                  X(resource_region, "resource.region") X(resource_load, "resource.load")         \
-                      X(resource_policy_bits, "resource.policy_bits") X(budget, "context.budget") \
-                          X(payload_size, "context.payload_size")                                 \
-                              X(latent_count, "context.latent_count") X(amount, "context.amount") \
-                                  X(verified, "context.verified") X(attempt, "context.attempt")   \
-                                      X(same_tenant, "context.same_tenant")
+#define HANSE_FACTS(X)                              \
+  X(principal_kind, "principal.kind")               \
+  X(principal_depth, "principal.depth")             \
+  X(principal_permissions, "principal.permissions") \
+  X(principal_budget_max, "principal.budget_max")   \
+  X(resource_kind, "resource.kind")                 \
+  X(resource_depth, "resource.depth")               \
+  X(resource_price, "resource.price")               \
+  X(resource_tier, "resource.tier")                 \
+  X(resource_skills, "resource.skills")             \
+  X(resource_region, "resource.region")             \
+  X(resource_load, "resource.load")                 \
+  X(resource_policy_bits, "resource.policy_bits")   \
+  X(budget, "context.budget")                       \
+  X(payload_size, "context.payload_size")           \
+  X(latent_count, "context.latent_count")           \
+  X(amount, "context.amount")                       \
+  X(verified, "context.verified")                   \
+  X(attempt, "context.attempt")                     \
+  X(same_tenant, "context.same_tenant")
 
 enum class Fact : uint8_t {
 #define HANSE_X(name, text) name,
