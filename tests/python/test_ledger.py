@@ -1,12 +1,11 @@
 """Money: whole numbers, double entry, nothing passed, everything once."""
 
+import hanse
 import numpy as np
 import pytest
+from hanse import TransferOutcome
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
-import hanse
-from hanse import TransferOutcome
 
 START_NS = 10**18
 
@@ -39,11 +38,12 @@ def test_the_same_key_moves_nothing_twice() -> None:
 def test_a_failed_key_stays_failed() -> None:
     with hanse.open() as kernel:
         a, b = (int(id) for id in kernel.agents.add_many(2))
+        kernel.ledger.fund(a, 10)
         with pytest.raises(hanse.BudgetError):
-            kernel.ledger.transfer(a, b, 1, key=7)
+            kernel.ledger.transfer(a, b, 11, key=7)
         kernel.ledger.fund(a, 100)
         with pytest.raises(hanse.ConflictError) as caught:
-            kernel.ledger.transfer(a, b, 1, key=7)
+            kernel.ledger.transfer(a, b, 11, key=7)
         assert caught.value.name == "IdAlreadyFailed"
 
 

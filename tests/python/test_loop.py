@@ -2,12 +2,12 @@
 
 import asyncio
 import logging
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import hanse
 import numpy as np
 import pytest
-
-import hanse
 from hanse import Outcome
 
 
@@ -312,3 +312,20 @@ def test_a_task_dispatched_in_the_loop_reaches_an_async_worker(tmp_path: Path) -
             assert me.accept_many(np.array(done, np.uint64)).tolist() == [0] * 5
 
         asyncio.run(asyncio.wait_for(main(), 20))
+
+
+def test_two_loops_in_two_threads_dispatch_at_once(tmp_path: Path) -> None:
+    with hanse.open(tmp_path) as kernel:
+        me, worker = pair(kernel)
+        kernel.ledger.fund(me.id, 1_000)
+
+        async def main() -> list[hanse.Receipt]:
+            return [await me.dispatch_async(to=worker, budget=1) for _ in range(20)]
+
+        def run() -> list[hanse.Receipt]:
+            return asyncio.run(main())
+
+        with ThreadPoolExecutor(2) as pool:
+            receipts = [r for part in pool.map(lambda _: run(), range(2)) for r in part]
+        assert len({receipt.task for receipt in receipts}) == 40
+        assert kernel.journal.durable_count == kernel.journal.count

@@ -2,13 +2,12 @@
 
 import logging
 
+import hanse
 import numpy as np
 import pytest
+from hanse import Outcome
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
-import hanse
-from hanse import Outcome
 
 
 @pytest.fixture
@@ -61,6 +60,7 @@ def test_send_takes_any_contiguous_buffer(kernel: hanse.Kernel) -> None:
 
 def test_a_full_box_is_back_pressure_and_an_unknown_agent_an_outcome(kernel: hanse.Kernel) -> None:
     agent = kernel.agents.add("one")
+    kernel.drain()  # now this thread owns the boxes; before, a ring stands in front of them
     outcomes = [kernel.send(agent, b"x") for _ in range(1_100)]
     assert set(outcomes) == {Outcome.ok, Outcome.full}
     assert outcomes.index(Outcome.full) == outcomes.count(Outcome.ok)

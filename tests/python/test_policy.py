@@ -1,8 +1,7 @@
 """Rules: default deny, forbid overrides, named rules, a new epoch with each load."""
 
-import pytest
-
 import hanse
+import pytest
 
 RULES = """
 @id("everyone") permit(principal, action, resource);

@@ -245,7 +245,7 @@ class Verbs:
 
     async def _durable(self, receipt: Receipt, terms: _core.Terms) -> Receipt:
         if receipt.position is not None:
-            await self._owner()._bridge().durable(receipt.position)
+            await self._owner()._durable_at(receipt.position)
         if not receipt.ok:
             self._raise_refusal(receipt, terms)
         return receipt
