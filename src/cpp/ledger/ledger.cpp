@@ -22,6 +22,7 @@ void put_transfer(ByteWriter& writer, const Transfer& transfer) {
   writer.put(transfer.amount);
   writer.put(transfer.unit);
   writer.put(transfer.key);
+  writer.put(transfer.key_owner);
   writer.put(transfer.pending);
   writer.put(transfer.expires_ns);
 }

@@ -34,8 +34,12 @@ def flush_p50_us() -> float:
 
 def _device() -> tuple[bool, str]:
     """(usable, what is known of it): the core loads its device plug-in only when asked."""
-    usable, detail = _core.device_status()
-    return bool(usable), str(detail)
+    status = getattr(_core, "device_status", None)
+    if status is None:
+        return False, "this build cannot load a device plug-in"
+    detail = str(status())
+    # Without a device the line begins with the name of the error.
+    return not detail.startswith(("NoDevice", "DeviceFailed")), detail
 
 
 def _version(package: str) -> str:

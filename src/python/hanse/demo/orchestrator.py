@@ -8,9 +8,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-import hanse
 import numpy as np
 from numpy.typing import NDArray
+
+import hanse
 
 from .embed import Vectors
 from .market import LARGE, MICRO_PER_UNIT, SMALL, usage_cost
@@ -259,7 +260,8 @@ class Orchestrator:
         complete = self._only_ok(done, tasks)
         self._give_up(tasks[done != hanse.Outcome.ok])
         accept = accept[done == hanse.Outcome.ok]
-        right, wrong = complete[accept], complete[~accept]
+        right: NDArray[np.uint64] = complete[accept]
+        wrong: NDArray[np.uint64] = complete[~accept]
         auditor = self._world.auditor
         if len(right):
             accepted = self._kernel.accept_many(right, verifier=auditor)
@@ -269,12 +271,15 @@ class Orchestrator:
             figures.rejected += len(wrong)
         return wrong
 
-    def _only_ok(self, outcomes: NDArray[np.uint8], values: NDArray[np.uint64]) -> Any:
+    def _only_ok(
+        self, outcomes: NDArray[np.uint8], values: NDArray[np.uint64]
+    ) -> NDArray[np.uint64]:
         """The values whose outcome is ok; the others are counted as refusals."""
         ok = outcomes == hanse.Outcome.ok
         for outcome in outcomes[~ok]:
             self.tally.refuse(int(outcome))
-        return values[ok]
+        kept: NDArray[np.uint64] = values[ok]
+        return kept
 
     def _escalate(self, tasks: NDArray[np.uint64]) -> Wave:
         """Rejected work goes on to the large tier, in one transition each."""

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-import hanse
 import numpy as np
 from numpy.typing import NDArray
+
+import hanse
 
 from .embed import MODEL_NAME, Embedder, Vectors, normalised
 from .market import DESTRUCTIVE, LARGE, RATES, SMALL, Offers, skill_mask
