@@ -23,7 +23,7 @@ def test_a_new_version_replaces_the_old_one() -> None:
         found = kernel.match(north, k=2)
         assert found.counts.tolist() == [1]
         assert found.agents[0].tolist() == [int(ids[1]), 0]
-        assert found.scores[0, 1] == -np.inf
+        assert found.scores[0, 1] == 0
 
 
 def test_only_the_feasible_are_found_and_the_rest_is_explained() -> None:

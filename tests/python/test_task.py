@@ -155,7 +155,7 @@ def test_a_batch_answers_each_request(world: World) -> None:
 def test_payloads_come_as_a_matrix_with_sizes_too(world: World) -> None:
     matrix = np.frombuffer(b"aabbcc", np.uint8).reshape(3, 2)
     receipts = world.me.dispatch_many(
-        to=world.small[:3], budgets=1, payloads=(matrix, np.array([0, 1, 2], np.uint32))
+        to=world.small[:3], budgets=50, payloads=(matrix, np.array([0, 1, 2], np.uint32))
     )
     got = [world.kernel.tasks.get(int(task)).payload for task in receipts.tasks]
     assert got == [b"", b"b", b"cc"]

@@ -23,7 +23,11 @@ _POISON_CHECK_S = 0.1
 
 def _schedule(bridge_of: weakref.ref[Bridge]) -> None:
     bridge = bridge_of()
-    if bridge is not None:
+    if bridge is None:
+        return
+    if bridge.loop.is_closed():
+        bridge.close()
+    else:
         bridge.loop.call_soon(bridge._pump)
 
 

@@ -277,9 +277,9 @@ class Verbs:
         uint8[n, w], or (uint8[n, w], sizes uint32[n]), or a sequence of bytes. atomic: all or
         none. Raises InvalidError alone.
         """
-        count = _row_count(queries, to, budgets)
         if (to is None) == (queries is None):
             refuse("OutOfRange", "to", "want either to or queries")
+        count = _row_count(queries, to, budgets)
         terms = self._terms(
             space=space,
             lenient=queries is None,
