@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from . import _core
 from .agent import Agents
 from .capability import Capabilities
+from .errors import InvalidError
 from .handlers import Handlers, event_loop_runs
 from .journal import Journal
 from .latent import Latents
@@ -226,6 +227,19 @@ class Kernel(Verbs):
         self._loop = Bridge(self, loop)
         self._loop.schedule()
         return self._loop
+
+    async def _durable_at(self, position: int) -> None:
+        if self._core.durable_count() > position:
+            return
+        try:
+            bridge = self._bridge()
+        except InvalidError:
+            # Another loop, in another thread, has the kernel's one wake: wait in a thread.
+            import asyncio
+
+            await asyncio.get_running_loop().run_in_executor(None, self._core.flush)
+        else:
+            await bridge.durable(position)
 
     def counters(self) -> dict[str, int]:
         """Of messages: accepted = handled + expired + dead + queued; and refusals by reason.
