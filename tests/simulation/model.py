@@ -71,6 +71,10 @@ class Offer:
     version: int = 0
     open: int = 0
 
+    @property
+    def full(self) -> bool:
+        return self.slots != 0 and self.open >= self.slots
+
 
 @dataclass
 class Task:

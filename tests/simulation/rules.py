@@ -69,7 +69,7 @@ def consider(model: Model, worker: int, budget: int) -> str:
     price = offer.price if offer else 0
     if price > budget:
         return "BudgetExceeded"
-    if offer and offer.slots and offer.open >= offer.slots:
+    if offer and offer.full:
         return "Backpressure"
     if not model.live(worker):
         return "Revoked"
@@ -86,9 +86,10 @@ def pick_by_match(model: Model, not_this: int, angle: int, budget: int, dearest:
     answers = set()
     by_distance = sorted(model.offers, key=lambda a: angle_between(model.offers[a].angle, angle))
     for worker in by_distance:
-        if worker == not_this:
+        offer = model.offers[worker]
+        if worker == not_this or not model.live(worker) or offer.full:
             continue
-        if dearest is not None and model.offers[worker].price > min(budget, dearest):
+        if dearest is not None and offer.price > min(budget, dearest):
             continue
         answer = consider(model, worker, budget)
         if answer == "ok":
@@ -313,7 +314,7 @@ def admit_transfer(model: Model, actor: int, debit: int | None, amount: int) -> 
 def check_move(model: Model, debit: int, credit: int, amount: int, mine: bool) -> str:
     if debit == credit or amount == 0:
         return "OutOfRange"
-    if not mine or debit not in model.purses:
+    if not mine or credit >= len(model.agents) or debit not in model.purses:
         return "UnknownAccount"
     return "ok" if amount <= model.available(debit) else "InsufficientFunds"
 

@@ -132,7 +132,7 @@ def reference_run(seed: int, count: int, fee: int = 0) -> Reference:
             expected = answer_of(model, copy.deepcopy(command))
             given = performer.perform(command)
             where = f"seed {seed}, command {number}: {command}"
-            assert given == expected, where
+            assert given == expected, f"{where}\nkernel {given}\nmodel {expected}"
             assert kernel.journal.durable_count >= model.durable, where
             try:
                 check(kernel, model)
