@@ -104,9 +104,7 @@ REFUSALS: dict[str, tuple[str, Callable[[World], object]]] = {
     ),
     "a negative price in a column": (
         "OutOfRange",
-        lambda w: w.kernel.capabilities.publish(
-            w.ids, w.vectors, price=np.array([1, 2, 3, -4])
-        ),
+        lambda w: w.kernel.capabilities.publish(w.ids, w.vectors, price=np.array([1, 2, 3, -4])),
     ),
     "a huge tier": (
         "OutOfRange",
@@ -164,9 +162,7 @@ REFUSALS: dict[str, tuple[str, Callable[[World], object]]] = {
     "an unknown position": ("UnknownEvent", lambda w: w.kernel.journal.prove(1 << 40)),
     "an old version": (
         "StaleVersion",
-        lambda w: w.kernel.capabilities.publish(
-            w.ids, w.vectors, versions=np.ones(4, np.uint32)
-        ),
+        lambda w: w.kernel.capabilities.publish(w.ids, w.vectors, versions=np.ones(4, np.uint32)),
     ),
     "a key with another body": (
         "IdempotencyConflict",
@@ -176,9 +172,11 @@ REFUSALS: dict[str, tuple[str, Callable[[World], object]]] = {
     "a transition that is illegal": ("IllegalTransition", lambda w: w.me.accept(w.task)),
     "another's money": (
         "NotPermitted",
-        lambda w: w.kernel.as_agent(w.poor).ledger_denied()  # type: ignore[attr-defined]
-        if hasattr(w.me, "ledger_denied")
-        else w.kernel.as_agent(int(w.ids[1])).complete(w.task, artifact=DIGEST),
+        lambda w: (
+            w.kernel.as_agent(w.poor).ledger_denied()  # type: ignore[attr-defined]
+            if hasattr(w.me, "ledger_denied")
+            else w.kernel.as_agent(int(w.ids[1])).complete(w.task, artifact=DIGEST)
+        ),
     ),
     "more than there is": (
         "InsufficientFunds",

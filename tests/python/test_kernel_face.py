@@ -331,4 +331,3 @@ def test_everything_public_has_a_docstring() -> None:
                 continue
             if callable(member) or isinstance(member, property):
                 assert member.__doc__, f"{name}.{member_name}"
-
