@@ -6,6 +6,7 @@
 #include "base/outcome.hpp"
 #include "convert.hpp"
 #include "handle.hpp"
+#include "journal/simulated_disk.hpp"
 
 namespace hanse::python {
 
@@ -93,6 +94,8 @@ void set_python_error() {
     set_error(error);
   } catch (py::error_already_set& error) {
     error.restore();
+  } catch (const SimulatedCrash&) {
+    set_simulated_crash();
   } catch (const std::bad_alloc&) {
     PyErr_NoMemory();
   } catch (const std::exception& error) {
@@ -127,6 +130,7 @@ PYBIND11_MODULE(_core, module) {
   register_message(module);
   register_mailbox(module, kernel);
   register_policy(module, kernel);
+  register_simulation(module);
   register_task(module, kernel);
   register_view(module);
 }

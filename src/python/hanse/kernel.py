@@ -25,6 +25,7 @@ from .verbs import Verbs
 
 if TYPE_CHECKING:
     from .loop import Bridge
+    from .simulation import SimulatedDisk
 
 __all__ = ["AgentView", "Kernel", "ManualClock", "open"]
 
@@ -297,13 +298,16 @@ def open(
     segment_size: int | None = None,
     fee_basis_points: int = 0,
     read_only: bool = False,
+    disk: SimulatedDisk | None = None,
+    background: bool = True,
 ) -> Kernel:
     """Opens a kernel: in a directory (created where it is missing), or in memory only.
 
     durability: "each" (a call returns when its record is on disk; the default with a directory),
     "batch" (the same, gathered for up to 1 ms) or "memory". memory_max: bytes. clock: None is the
-    system's. seed: keys latent ids. segment_size: bytes. fee_basis_points: of a worker's fee, fixed
-    when the journal is created. Raises StorageError (Locked, LogCorrupt …), InvalidError.
+    system's. seed: keys latent ids; not 0: also the identity of a new journal. segment_size: bytes.
+    fee_basis_points: of a worker's fee, fixed when the journal is created. disk, background: for
+    tests and simulation: a disk in memory instead of a directory, and no flusher thread. Raises StorageError (Locked, LogCorrupt …), InvalidError.
     """
     path = None if directory is None else os.fspath(directory)
     core = _core.open(
@@ -315,5 +319,8 @@ def open(
         segment_size,
         fee_basis_points,
         read_only,
+        None if disk is None else disk._core,
+        background,
     )
-    return Kernel(core, path, durability or ("memory" if path is None else "each"))
+    durable = path is not None or disk is not None
+    return Kernel(core, path, durability or ("each" if durable else "memory"))
