@@ -270,5 +270,3 @@ def go_on(
     for number, command in enumerate(rest):
         expected = answer_of(model, copy.deepcopy(command))
         assert performer.perform(command) == expected, f"afterwards, command {number}: {command}"
-
-
