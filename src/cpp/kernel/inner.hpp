@@ -159,10 +159,12 @@ struct Kernel::Inner {
   }
   void wait(Position position);  // without the mutex
   uint32_t expire_due(uint64_t now_ns);
+  void expire_before_search();  // takes the mutex
   void rearm(uint64_t deadline_ns);
 
   // Puts bytes over payload_inline_max into an extent. Without the mutex: it waits for the disk.
   Bulk make_bulk(Bytes bytes);
+  Bulk name_bulk(Bytes bytes) const;  // as make_bulk, but the extent is not kept
   Bytes bulk_bytes(const Bulk& bulk, std::vector<uint8_t>& scratch) const;
 
   // --- apply.cpp: one a record type
@@ -246,6 +248,7 @@ struct Kernel::Inner {
 
   // --- flow
   void queue_delivery(uint32_t task, Position position);
+  LatentId hand_over(LatentId latent, uint32_t worker);
   void hold_latents(uint32_t task, uint32_t worker, std::span<const LatentId> latents);
   void drop_latents(uint32_t task);
   bool take_delivery(std::deque<PendingDelivery>& queue, Delivery& delivery_out, Bulk& payload_out);

@@ -199,7 +199,7 @@ Choice Kernel::Inner::choose(uint32_t actor, const DispatchRequest& request,
     matches = {&direct, 1};
     complete = true;
   }
-  bool denied = false, moved = false;
+  bool denied = false, moved = false, dear = false;
   Outcome last = Outcome::no_match;
   std::vector<uint16_t> denied_by;
   for (const Match& match : matches) {
@@ -214,15 +214,22 @@ Choice Kernel::Inner::choose(uint32_t actor, const DispatchRequest& request,
     }
     if (last == Outcome::denied && !denied) denied_by = choice.rules;
     denied |= last == Outcome::denied;
+    dear |= last == Outcome::budget_exceeded;
     moved |= last == Outcome::stale || last == Outcome::full || last == Outcome::revoked;
   }
   choice.retry = !last_round && request.to == id_none && (moved || (denied && !complete));
-  choice.outcome = request.to != id_none ? last : denied ? Outcome::denied : Outcome::no_match;
+  if (request.to != id_none)
+    choice.outcome = last;
+  else if (denied)
+    choice.outcome = Outcome::denied;
+  else
+    choice.outcome = dear ? Outcome::budget_exceeded : Outcome::no_match;
   choice.rules = denied ? denied_by : std::vector<uint16_t>{};
   choice.recorded = choice.outcome == Outcome::denied || choice.outcome == Outcome::budget_exceeded;
   if (choice.outcome == Outcome::denied) {
     choice.reason = choice.rules.empty() ? "no rule permits it" : "by";
-    for (const uint16_t rule : choice.rules) choice.reason += " " + program->rule_name(rule);
+    for (const uint16_t rule : choice.rules)
+      choice.reason.append(" ").append(program->rule_name(rule));
     choice.reason += " in epoch " + std::to_string(epoch);
   } else if (choice.outcome == Outcome::no_match) {
     choice.reason = "nothing feasible";

@@ -222,9 +222,7 @@ void Kernel::Inner::commit_escalation(uint32_t actor, uint32_t index, uint64_t l
   const auto held = task_latents.find(index);
   std::vector<LatentId> carried;
   if (held != task_latents.end())
-    for (const LatentId latent : held->second)
-      carried.push_back(
-          latents->fork(latent, agents.id_at(choice.worker), agents.tenant(choice.worker)));
+    for (const LatentId latent : held->second) carried.push_back(hand_over(latent, choice.worker));
   receipt_out.position = commit(actor, record);  // drops the old worker's handles
   if (!carried.empty()) task_latents[index] = std::move(carried);
   receipt_out.agent = agents.id_at(choice.worker);
@@ -266,6 +264,7 @@ void Kernel::Inner::escalate_all(AgentId actor, std::span<const TaskId> ids,
   std::vector<DispatchRequest> requests(to.begin(), to.end());
   {
     std::lock_guard lock(writer);
+    begin();  // what has just expired gives its slot back before the search
     acting(actor);
     for (size_t i = 0; i < ids.size(); ++i) {
       // Where there is no such task, or nothing left, escalate_one says so.

@@ -5,6 +5,7 @@
 
 #include "convert.hpp"
 #include "handle.hpp"
+#include "journal/simulated_disk.hpp"
 
 namespace hanse::python {
 
@@ -45,11 +46,17 @@ KernelOptions options_of(py::handle directory, py::handle durability, py::handle
 std::unique_ptr<KernelHandle> open_kernel(py::object directory, py::object durability,
                                           py::object memory_max, std::shared_ptr<ManualClock> clock,
                                           py::object seed, py::object segment_size,
-                                          py::object fee_basis_points, py::object read_only) {
+                                          py::object fee_basis_points, py::object read_only,
+                                          std::shared_ptr<SimulatedDisk> disk,
+                                          py::object background) {
   std::shared_ptr<Clock> chosen = clock;
   if (!chosen) chosen = std::make_shared<SystemClock>();
-  const KernelOptions options = options_of(directory, durability, memory_max, chosen, seed,
-                                           segment_size, fee_basis_points, read_only);
+  KernelOptions options = options_of(directory, durability, memory_max, chosen, seed, segment_size,
+                                     fee_basis_points, read_only);
+  if (disk && !directory.is_none())
+    throw Error(ErrorCode::out_of_range, "disk", "want either directory or disk");
+  options.disk = std::move(disk);
+  options.background = truth_of(background, "background");
   auto handle = std::make_unique<KernelHandle>();
   handle->forks = fork_count();
   handle->clock = chosen;
@@ -157,6 +164,17 @@ KernelClass register_kernel(py::module_& module) {
              handle.pump_thread = PyThread_get_thread_ident();
              handle.pump_scheduled = false;
              handle.wake_fd = wake_fd;
+           })
+      .def("enter",
+           [](KernelHandle& handle, AgentId agent) {
+             const AgentId before = handle.current;
+             handle.current = agent;
+             handle.current_thread = PyThread_get_thread_ident();
+             return before;
+           })
+      .def("acting",
+           [](KernelHandle& handle) {
+             return handle.current_thread == PyThread_get_thread_ident() ? handle.current : id_none;
            })
       .def("is_closed", [](KernelHandle& handle) { return handle.closed.load(); })
       .def("work_arrived", [](KernelHandle& handle) { handle.work_arrived(); })

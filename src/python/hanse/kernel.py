@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable
 from contextvars import ContextVar
-from threading import get_ident
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from . import _core
 from .agent import Agents
 from .capability import Capabilities
+from .errors import InvalidError
 from .handlers import Handlers, event_loop_runs
 from .journal import Journal, path_of
 from .latent import Latents
@@ -25,6 +25,7 @@ from .verbs import Verbs
 
 if TYPE_CHECKING:
     from .loop import Bridge
+    from .simulation import SimulatedDisk
 
 __all__ = ["AgentView", "Kernel", "ManualClock", "open"]
 
@@ -86,8 +87,6 @@ class Kernel(Verbs):
     def __init__(self, core: _core.Kernel, directory: str | None, durability: str) -> None:
         self._core = core
         self._durability = durability
-        self._current: int | None = None
-        self._thread = get_ident()
         self._loop: Bridge | None = None
         self.directory = directory
         self.root = core.root()
@@ -133,8 +132,9 @@ class Kernel(Verbs):
     # --- who acts
 
     def _acting(self) -> int:
-        if self._current is not None and get_ident() == self._thread:
-            return self._current
+        handled = self._core.acting()
+        if handled:
+            return handled
         inside = acting_agent.get()
         if inside is not None and inside[0] == id(self):
             return inside[1]
@@ -209,6 +209,9 @@ class Kernel(Verbs):
         self._bridge()
 
     def _bridge(self) -> Bridge:
+        bridge = self._loop
+        if bridge is not None and bridge.runs_here():
+            return bridge
         if not event_loop_runs():
             refuse("WrongThread", "loop", "no event loop runs in this thread")
         import asyncio
@@ -216,9 +219,6 @@ class Kernel(Verbs):
         from .loop import Bridge
 
         loop = asyncio.get_running_loop()
-        bridge = self._loop
-        if bridge is not None and bridge.loop is loop:
-            return bridge
         if bridge is not None:
             if bridge.loop.is_running():
                 refuse("WrongThread", "loop", "another event loop drives this kernel")
@@ -226,6 +226,19 @@ class Kernel(Verbs):
         self._loop = Bridge(self, loop)
         self._loop.schedule()
         return self._loop
+
+    async def _durable_at(self, position: int) -> None:
+        if self._core.durable_count() > position:
+            return
+        try:
+            bridge = self._bridge()
+        except InvalidError:
+            # Another loop, in another thread, has the kernel's one wake: wait in a thread.
+            import asyncio
+
+            await asyncio.get_running_loop().run_in_executor(None, self._core.flush)
+        else:
+            await bridge.durable(position)
 
     def counters(self) -> dict[str, int]:
         """Of messages: accepted = handled + expired + dead + queued; and refusals by reason.
@@ -285,13 +298,16 @@ def open(
     segment_size: int | None = None,
     fee_basis_points: int = 0,
     read_only: bool = False,
+    disk: SimulatedDisk | None = None,
+    background: bool = True,
 ) -> Kernel:
     """Opens a kernel: in a directory (created where it is missing), or in memory only.
 
     durability: "each" (a call returns when its record is on disk; the default with a directory),
     "batch" (the same, gathered for up to 1 ms) or "memory". memory_max: bytes. clock: None is the
-    system's. seed: keys latent ids. segment_size: bytes. fee_basis_points: of a worker's fee, fixed
-    when the journal is created. Raises StorageError (Locked, LogCorrupt …), InvalidError.
+    system's. seed: keys latent ids; not 0: also the identity of a new journal. segment_size: bytes.
+    fee_basis_points: of a worker's fee, fixed when the journal is created. disk, background: for
+    tests and simulation: a disk in memory instead of a directory, and no flusher thread. Raises StorageError (Locked, LogCorrupt …), InvalidError.
     """
     path = None if directory is None else path_of(directory)
     if clock is not None and not isinstance(clock, ManualClock):
@@ -305,5 +321,8 @@ def open(
         segment_size,
         fee_basis_points,
         read_only,
+        None if disk is None else disk._core,
+        background,
     )
-    return Kernel(core, path, durability or ("memory" if path is None else "each"))
+    durable = path is not None or disk is not None
+    return Kernel(core, path, durability or ("each" if durable else "memory"))
