@@ -7,43 +7,12 @@
 #include <set>
 #include <string>
 
-#include "base/error.hpp"
-#include "journal/simulated_disk.hpp"
+#include "journal_fixture.hpp"
 
 namespace hanse {
 namespace {
 
-class Directory {
- public:
-  Directory() {
-    std::string name = (std::filesystem::temp_directory_path() / "hanse-XXXXXX").string();
-    path_ = ::mkdtemp(name.data());
-  }
-  ~Directory() { std::filesystem::remove_all(path_); }
-  std::string path() const { return path_; }
-
- private:
-  std::string path_;
-};
-
 std::vector<uint8_t> filled(size_t size, uint8_t value) { return std::vector(size, value); }
-
-std::vector<uint8_t> content_of(Disk& disk, const std::string& path) {
-  const auto file = disk.open(path, OpenMode::read);
-  std::vector<uint8_t> bytes(file->size());
-  file->read(0, bytes);
-  return bytes;
-}
-
-template <class Call>
-void expect_error(ErrorCode code, Call call) {
-  try {
-    call();
-    FAIL() << "no " << error_code_info(code).name;
-  } catch (const Error& error) {
-    EXPECT_EQ(error.code(), code) << error.what();
-  }
-}
 
 void expect_a_disk_that_works(Disk& disk) {
   EXPECT_FALSE(disk.exists("a"));

@@ -179,6 +179,20 @@ TEST_F(DamagedLog, WithAnEarlierStateOfASegmentIsRefused) {
   expect_refused(names_[1]);
 }
 
+TEST_F(DamagedLog, WithABatchOfAnotherHistoryIsRefused) {
+  // The same journal, had its first record been another one: intact, and in its place.
+  const auto other = std::make_shared<SimulatedDisk>();
+  {
+    const auto journal = Journal::open(other, small_options(), nullptr);
+    journal->append(small_record(1));
+  }
+  Record content = content_of(*disk_, names_[0]);
+  const Record foreign = content_of(*other, names_[0]);
+  std::copy_n(foreign.begin() + block, block, content.begin() + block);
+  replace(*disk_, names_[0], content);
+  expect_refused(names_[0]);
+}
+
 TEST_F(DamagedLog, WithATruncatedSegmentIsRefused) {
   for (const std::string& name : {names_[0], names_[2]}) {
     for (const uint64_t size : {uint64_t(0), uint64_t(100), block, 3 * block}) {

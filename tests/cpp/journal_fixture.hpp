@@ -4,6 +4,9 @@
 
 #include <gtest/gtest.h>
 
+#include <stdlib.h>
+
+#include <filesystem>
 #include <memory>
 #include <string>
 #include <vector>
@@ -16,6 +19,23 @@
 namespace hanse {
 
 using Record = std::vector<uint8_t>;
+
+// A temporary directory, gone with all its files at the end of the test.
+class Directory {
+ public:
+  Directory() {
+    std::string name = (std::filesystem::temp_directory_path() / "hanse-XXXXXX").string();
+    path_ = ::mkdtemp(name.data());
+  }
+  ~Directory() { std::filesystem::remove_all(path_); }
+  std::string path() const { return path_; }
+  std::shared_ptr<Disk> disk(bool read_only = false) const {
+    return open_real_disk(path_, read_only);
+  }
+
+ private:
+  std::string path_;
+};
 
 // Mostly short, some longer than a batch, a few longer than a whole small segment.
 inline Record record_of(Position position) {

@@ -3,7 +3,6 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
-#include <filesystem>
 #include <mutex>
 #include <thread>
 
@@ -11,21 +10,6 @@
 
 namespace hanse {
 namespace {
-
-class Directory {
- public:
-  Directory() {
-    std::string name = (std::filesystem::temp_directory_path() / "hanse-XXXXXX").string();
-    path_ = ::mkdtemp(name.data());
-  }
-  ~Directory() { std::filesystem::remove_all(path_); }
-  std::shared_ptr<Disk> disk(bool read_only = false) const {
-    return open_real_disk(path_, read_only);
-  }
-
- private:
-  std::string path_;
-};
 
 TEST(Journal, ReplaysWhatWasAppendedInOrderAfterEveryReopening) {
   const Directory directory;

@@ -7,10 +7,9 @@ import sys
 import threading
 from pathlib import Path
 
+import hanse
 import numpy as np
 import pytest
-
-import hanse
 from hanse import _core
 
 DIM = 8
@@ -331,4 +330,3 @@ def test_everything_public_has_a_docstring() -> None:
                 continue
             if callable(member) or isinstance(member, property):
                 assert member.__doc__, f"{name}.{member_name}"
-

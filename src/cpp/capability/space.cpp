@@ -14,8 +14,14 @@ namespace {
 // prefetcher stops at the end of a page.
 constexpr size_t huge_page_bytes = size_t(2) << 20;
 
-float* allocate_vectors(uint32_t stride) {
+size_t vectors_bytes(uint32_t stride) {
   const size_t bytes = size_t(rows_in_block) * stride * sizeof(float);
+  if (bytes < huge_page_bytes) return bytes;
+  return (bytes + huge_page_bytes - 1) / huge_page_bytes * huge_page_bytes;
+}
+
+float* allocate_vectors(uint32_t stride) {
+  const size_t bytes = vectors_bytes(stride);
   const bool huge = bytes >= huge_page_bytes;
   void* memory = std::aligned_alloc(huge ? huge_page_bytes : 64, bytes);
   if (memory == nullptr) throw std::bad_alloc();
@@ -77,7 +83,7 @@ void CapabilitySpace::write_vector(uint32_t row, const float* given, double norm
 }
 
 uint64_t CapabilitySpace::memory_bytes() const {
-  const uint64_t block_bytes = sizeof(RowBlock) + uint64_t(rows_in_block) * stride * sizeof(float);
+  const uint64_t block_bytes = sizeof(RowBlock) + vectors_bytes(stride);
   return sizeof(CapabilitySpace) + rows.memory_bytes() + blocks.size() * block_bytes;
 }
 

@@ -89,20 +89,23 @@ void Kernel::publish(AgentId actor, const PublishRequest& request,
     in.begin();
     check();
   }
-  // The extents go to disk before the writer's mutex is taken.
-  std::vector<PublishedRecord> records;
-  ByteWriter block;
-  for (size_t from = 0; from < count; from += publish_rows_per_record) {
+  const auto make_record = [&](size_t from, ByteWriter& block) {
     const size_t part_count = std::min<size_t>(publish_rows_per_record, count - from);
     block.clear();
     encode_publication(
         rows(offers, from, part_count),
         request.expected.empty() ? request.expected : request.expected.subspan(from, part_count),
         block);
-    PublishedRecord record{space, offers.offer, uint32_t(part_count), in.make_bulk(block.bytes())};
-    // A large block is read back when its turn comes, so that only one is in memory.
-    if (count > publish_rows_per_record && in.disk) record.columns.bytes = {};
-    records.push_back(std::move(record));
+    return PublishedRecord{space, offers.offer, uint32_t(part_count), {}};
+  };
+  // The extents go to disk before the writer's mutex is taken. Large blocks are read back when
+  // their turn comes, so that only one of them is in memory.
+  std::vector<PublishedRecord> records;
+  ByteWriter block;
+  for (size_t from = 0; in.disk && from < count; from += publish_rows_per_record) {
+    records.push_back(make_record(from, block));
+    records.back().columns = in.make_bulk(block.bytes());
+    if (count > publish_rows_per_record) records.back().columns.bytes = {};
   }
   Position position = 0;
   {
@@ -110,6 +113,12 @@ void Kernel::publish(AgentId actor, const PublishRequest& request,
     in.begin();
     const uint32_t me = check();  // the world may have moved while the extents were written
     for (PublishedRecord& record : records) position = in.commit(me, record);
+    // In memory the store has the vectors already: nothing would ever read an extent.
+    for (size_t from = 0; !in.disk && from < count; from += publish_rows_per_record) {
+      PublishedRecord record = make_record(from, block);
+      record.columns = in.name_bulk(block.bytes());
+      position = in.commit(me, record);
+    }
     for (size_t i = 0; i < count; ++i)
       versions_out[i] =
           in.capabilities.row(space, in.capabilities.row_find(space, indices[i], offers.offer))

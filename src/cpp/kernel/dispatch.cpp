@@ -135,7 +135,8 @@ static Choice check_money(const Kernel::Inner& in, uint32_t actor, const Dispatc
                           u128 already) {
   if (request.unit >= in.ledger.unit_count())
     return refusal(Outcome::invalid, "no such unit", in.epoch, false);
-  if (request.deadline_ns != 0 && request.deadline_ns <= in.last_time_ns)
+  if (request.deadline_ns != 0 &&
+      request.deadline_ns <= std::max(in.last_time_ns, in.clock->now_ns()))
     return refusal(Outcome::expired, "the deadline has passed", in.epoch, false);
   if (request.budget > in.agents.budget_max(actor))
     return refusal(Outcome::budget_exceeded,
@@ -241,7 +242,6 @@ void Kernel::Inner::dispatch_all(AgentId actor, std::span<const DispatchRequest>
   std::vector<Candidates> candidates;
   for (size_t i = 0; i < requests.size(); ++i)
     if (atomic || !prepared[i].done) waiting.push_back(i);
-  bool began = false;
   for (uint32_t round = 0; round < rounds && !waiting.empty(); ++round) {
     wanted.clear();
     bool search = false;
@@ -268,11 +268,14 @@ void Kernel::Inner::dispatch_all(AgentId actor, std::span<const DispatchRequest>
       try {
         if (!place(me, prepared[i], candidates[j], round + 1 == rounds, receipts_out[i]))
           again.push_back(i);
-        began = true;
       } catch (const Error& error) {
-        // What was placed stands; a kernel that is out of room says so for the rest.
-        if (single || !began || error.code() != ErrorCode::storage_full) throw;
-        receipts_out[i].outcome = Outcome::full;
+        // What was placed stands, and one bad element never aborts the others; what stops the
+        // kernel stops the batch.
+        const ErrorKind kind = error_code_info(error.code()).kind;
+        const bool stops = kind == ErrorKind::internal || error.code() == ErrorCode::poisoned ||
+                           error.code() == ErrorCode::storage_failed;
+        if (single || stops) throw;
+        receipts_out[i].outcome = outcome_of(error);
         receipts_out[i].reason = error.what();
       }
     }
@@ -307,12 +310,17 @@ void Kernel::dispatch_many(AgentId actor, std::span<const DispatchRequest> reque
 }
 
 Receipt Kernel::lookup(AgentId actor, Bytes key) const {
-  const Inner& in = *inner_;
-  std::lock_guard lock(in.writer);
-  in.check_open();
-  const KeyedResult* keyed = in.tasks.keyed(in.agents.index_checked(actor), key);
-  if (keyed == nullptr) throw Error(ErrorCode::unknown_task, "key", "was not used");
-  return in.receipt_of(*keyed);
+  Inner& in = *inner_;
+  Receipt receipt;
+  {
+    std::lock_guard lock(in.writer);
+    in.check_open();
+    const KeyedResult* keyed = in.tasks.keyed(in.agents.index_checked(actor), key);
+    if (keyed == nullptr) throw Error(ErrorCode::unknown_task, "key", "was not used");
+    receipt = in.receipt_of(*keyed);
+  }
+  in.wait(receipt.position);
+  return receipt;
 }
 
 }  // namespace hanse

@@ -107,12 +107,19 @@ void Kernel::Inner::queue_delivery(uint32_t task, Position position) {
   deliveries_of[index_of(tasks.at(task).worker)].push_back(pending);
 }
 
+// A handle of the kernel's own that this worker may read: the requester may be of another tenant,
+// and whether it may read the latent was checked before.
+LatentId Kernel::Inner::hand_over(LatentId latent, uint32_t worker) {
+  const LatentId handle = latents->fork(latent, agents.root(), 0);
+  latents->grant(handle, agents.id_at(worker));
+  return handle;
+}
+
 void Kernel::Inner::hold_latents(uint32_t task, uint32_t worker, std::span<const LatentId> given) {
   if (given.empty()) return;
   std::vector<LatentId>& held = task_latents[task];
   try {
-    for (const LatentId latent : given)
-      held.push_back(latents->fork(latent, agents.id_at(worker), agents.tenant(worker)));
+    for (const LatentId latent : given) held.push_back(hand_over(latent, worker));
   } catch (...) {
     drop_latents(task);
     throw;

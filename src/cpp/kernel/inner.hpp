@@ -159,6 +159,7 @@ struct Kernel::Inner {
 
   // Puts bytes over payload_inline_max into an extent. Without the mutex: it waits for the disk.
   Bulk make_bulk(Bytes bytes);
+  Bulk name_bulk(Bytes bytes) const;  // as make_bulk, but the extent is not kept
   Bytes bulk_bytes(const Bulk& bulk, std::vector<uint8_t>& scratch) const;
 
   // --- apply.cpp: one a record type
@@ -237,6 +238,7 @@ struct Kernel::Inner {
 
   // --- flow
   void queue_delivery(uint32_t task, Position position);
+  LatentId hand_over(LatentId latent, uint32_t worker);
   void hold_latents(uint32_t task, uint32_t worker, std::span<const LatentId> latents);
   void drop_latents(uint32_t task);
   bool take_delivery(std::deque<PendingDelivery>& queue, Delivery& delivery_out, Bulk& payload_out);

@@ -142,7 +142,7 @@ void Kernel::Inner::stop() {
     }
     closed.store(true);
   }
-  journal->close();  // gives the directory back: another opener may come now
+  if (journal) journal->close();  // gives the directory back: another opener may come now
 }
 
 void Kernel::Inner::run_flusher() {

@@ -218,10 +218,12 @@ Choice Kernel::Inner::choose(uint32_t actor, const DispatchRequest& request,
     moved |= last == Outcome::stale || last == Outcome::full || last == Outcome::revoked;
   }
   choice.retry = !last_round && request.to == id_none && (moved || (denied && !complete));
-  choice.outcome = request.to != id_none                ? last
-                   : denied                             ? Outcome::denied
-                   : dear && action == Action::escalate ? Outcome::budget_exceeded
-                                                        : Outcome::no_match;
+  if (request.to != id_none)
+    choice.outcome = last;
+  else if (denied)
+    choice.outcome = Outcome::denied;
+  else
+    choice.outcome = dear ? Outcome::budget_exceeded : Outcome::no_match;
   choice.rules = denied ? denied_by : std::vector<uint16_t>{};
   choice.recorded = choice.outcome == Outcome::denied || choice.outcome == Outcome::budget_exceeded;
   if (choice.outcome == Outcome::denied) {

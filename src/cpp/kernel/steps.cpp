@@ -115,6 +115,14 @@ Bulk Kernel::Inner::make_bulk(Bytes bytes) {
   return bulk;
 }
 
+Bulk Kernel::Inner::name_bulk(Bytes bytes) const {
+  Bulk bulk;
+  bulk.size = uint32_t(bytes.size());
+  if (bulk.in_extent()) bulk.extent = sha256(bytes);
+  bulk.bytes.assign(bytes.begin(), bytes.end());
+  return bulk;
+}
+
 // Live commands still hold the bytes; replay fetches them.
 Bytes Kernel::Inner::bulk_bytes(const Bulk& bulk, std::vector<uint8_t>& scratch) const {
   if (bulk.bytes.size() == bulk.size) return bulk.bytes;

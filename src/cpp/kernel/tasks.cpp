@@ -51,7 +51,7 @@ Position Kernel::Inner::complete_one(uint32_t actor, const Completion& completio
 }
 
 Position Kernel::Inner::judge_one(uint32_t actor, TaskId id, Verdict verdict, AgentId verifier) {
-  // A verifier that was named may speak for itself; else it is the requester's turn.
+  // It is the requester's turn; the verifier whom it names answers for the verdict.
   uint32_t by = index_none;
   if (verifier != id_none) {
     by = agents.index_checked(verifier);
@@ -206,9 +206,7 @@ Receipt Kernel::Inner::escalate_one(uint32_t actor, TaskId id, const DispatchReq
   const auto held = task_latents.find(index);
   std::vector<LatentId> carried;
   if (held != task_latents.end())
-    for (const LatentId latent : held->second)
-      carried.push_back(
-          latents->fork(latent, agents.id_at(choice.worker), agents.tenant(choice.worker)));
+    for (const LatentId latent : held->second) carried.push_back(hand_over(latent, choice.worker));
   receipt.position = commit(actor, record);  // drops the old worker's handles
   if (!carried.empty()) task_latents[index] = std::move(carried);
   receipt.agent = agents.id_at(choice.worker);

@@ -1,6 +1,7 @@
 #include <pybind11/pybind11.h>
 
 #include "base/cpu.hpp"
+#include "base/device.hpp"
 #include "base/error.hpp"
 #include "base/outcome.hpp"
 #include "convert.hpp"
@@ -114,6 +115,7 @@ PYBIND11_MODULE(_core, module) {
   module.def("error_codes", &error_codes);
   module.def("raise_error", &raise_error);
   module.def("outcomes", &outcomes);
+  module.def("device_status", [] { return unlocked([] { return hanse::device_status(); }); });
   module.def("cpu_level", [] { return hanse::cpu_level_name(hanse::cpu_level()); });
 
   KernelClass kernel = register_kernel(module);

@@ -12,7 +12,7 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 if TYPE_CHECKING:
     from .demo.report import Report
@@ -223,6 +223,12 @@ def _existing(directory: Path) -> Path:
     return directory
 
 
+def _print_columns(found: dict[str, Any]) -> None:
+    for name, value in found.items():
+        text = {True: "yes", False: "no"}[value] if isinstance(value, bool) else value
+        print(f"{name.replace('_', ' '):<14} {text}")
+
+
 def _verify(arguments: argparse.Namespace) -> int:
     from . import inspection
 
@@ -230,8 +236,7 @@ def _verify(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print(json.dumps(found))
     else:
-        for name, value in found.items():
-            print(f"{name:<12} {value}")
+        _print_columns(found)
     if not found["balanced"]:
         raise EvidenceError(f"{arguments.directory}: debits differ from credits")
     return 0
@@ -258,8 +263,7 @@ def _doctor(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print(json.dumps(found))
     else:
-        for name, value in found.items():
-            print(f"{name:<12} {value}")
+        _print_columns(found)
     if arguments.gpu and not found["device_usable"]:
         raise EvidenceError(f"no usable device: {found['device']}")
     return 0

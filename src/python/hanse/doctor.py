@@ -18,10 +18,10 @@ _FLUSHES = 64
 _FLUSH_BYTES = 4096
 
 
-def flush_p50_us() -> float:
-    """Median of writing 4 KiB and flushing it, in the directory for temporary files."""
+def flush_p50_us(directory: str | os.PathLike[str] | None = None) -> float:
+    """Median of writing 4 KiB and flushing it, in `directory` or where temporary files go."""
     times = []
-    with tempfile.NamedTemporaryFile(prefix="hanse-doctor-") as file:
+    with tempfile.NamedTemporaryFile(prefix="hanse-doctor-", dir=directory) as file:
         os.posix_fallocate(file.fileno(), 0, _FLUSHES * _FLUSH_BYTES)
         os.fsync(file.fileno())
         for number in range(_FLUSHES):

@@ -16,6 +16,7 @@ from .task import Task
 
 _INDEX_MASK = 0xFFFFFFFF
 _GENERATION = 1 << 32
+_NO_INDEX = str(_INDEX_MASK)
 VERDICTS = ("accepted", "rejected", "voided")
 # An explanation reads the journal from a task's dispatch to its last change, at most so far.
 EVENTS_READ_MAX = 1_000_000
@@ -77,7 +78,7 @@ def _turnover(account: Account) -> int:
 def _event_line(event: Event) -> str:
     shown = []
     for name, value in event.fields.items():
-        if name in ("body", "key") or "[" in name:
+        if name in ("body", "key") or "[" in name or value == _NO_INDEX:
             continue
         shown.append(f"{name}={value if len(value) <= 24 else value[:21] + '...'}")
     return f"  {event.position:>8}  {_time(event.time_ns)}  {event.type:<16} {' '.join(shown)}"

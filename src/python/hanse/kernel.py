@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable
 from contextvars import ContextVar
-from threading import get_ident
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from . import _core
 from .agent import Agents
 from .capability import Capabilities
+from .errors import InvalidError
 from .handlers import Handlers, event_loop_runs
 from .journal import Journal
 from .latent import Latents
@@ -87,8 +87,6 @@ class Kernel(Verbs):
     def __init__(self, core: _core.Kernel, directory: str | None, durability: str) -> None:
         self._core = core
         self._durability = durability
-        self._current: int | None = None
-        self._thread = get_ident()
         self._loop: Bridge | None = None
         self.directory = directory
         self.root = core.root()
@@ -134,8 +132,9 @@ class Kernel(Verbs):
     # --- who acts
 
     def _acting(self) -> int:
-        if self._current is not None and get_ident() == self._thread:
-            return self._current
+        handled = self._core.acting()
+        if handled:
+            return handled
         inside = acting_agent.get()
         if inside is not None and inside[0] == id(self):
             return inside[1]
@@ -210,6 +209,9 @@ class Kernel(Verbs):
         self._bridge()
 
     def _bridge(self) -> Bridge:
+        bridge = self._loop
+        if bridge is not None and bridge.runs_here():
+            return bridge
         if not event_loop_runs():
             refuse("WrongThread", "loop", "no event loop runs in this thread")
         import asyncio
@@ -217,9 +219,6 @@ class Kernel(Verbs):
         from .loop import Bridge
 
         loop = asyncio.get_running_loop()
-        bridge = self._loop
-        if bridge is not None and bridge.loop is loop:
-            return bridge
         if bridge is not None:
             if bridge.loop.is_running():
                 refuse("WrongThread", "loop", "another event loop drives this kernel")
@@ -227,6 +226,19 @@ class Kernel(Verbs):
         self._loop = Bridge(self, loop)
         self._loop.schedule()
         return self._loop
+
+    async def _durable_at(self, position: int) -> None:
+        if self._core.durable_count() > position:
+            return
+        try:
+            bridge = self._bridge()
+        except InvalidError:
+            # Another loop, in another thread, has the kernel's one wake: wait in a thread.
+            import asyncio
+
+            await asyncio.get_running_loop().run_in_executor(None, self._core.flush)
+        else:
+            await bridge.durable(position)
 
     def counters(self) -> dict[str, int]:
         """Of messages: accepted = handled + expired + dead + queued; and refusals by reason.

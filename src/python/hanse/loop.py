@@ -23,7 +23,11 @@ _POISON_CHECK_S = 0.1
 
 def _schedule(bridge_of: weakref.ref[Bridge]) -> None:
     bridge = bridge_of()
-    if bridge is not None:
+    if bridge is None:
+        return
+    if bridge.loop.is_closed():
+        bridge.close()
+    else:
         bridge.loop.call_soon(bridge._pump)
 
 
@@ -38,12 +42,18 @@ class Bridge:
         self._waiting: list[tuple[int, int, asyncio.Future[None]]] = []
         self._numbers = 0
         self._watch: asyncio.TimerHandle | None = None
+        # From now on sends in this thread go into the boxes, not through the ring before them.
+        self._core.own()
         self._fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         loop.add_reader(self._fd, self._woken)
         # The core outlives this bridge and must not keep it alive.
         self._wake = functools.partial(_schedule, weakref.ref(self))
         self._core.attach_loop(self._wake, self._fd)
         self._core.set_notify_fd(self._fd)
+
+    def runs_here(self) -> bool:
+        """This thread runs the loop that it is bound to."""
+        return asyncio._get_running_loop() is self.loop
 
     async def durable(self, position: int) -> None:
         """Returns when the record at `position` is durable. Raises StorageError (Poisoned)."""

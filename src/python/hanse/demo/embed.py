@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import logging
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,7 @@ class Embedder:
         root = logging.getLogger()
         level, handlers = root.level, list(root.handlers)
         try:
-            import wordllama
+            wordllama: Any = importlib.import_module("wordllama")
         except ImportError as error:
             raise MissingModelError(
                 f"the demo needs wordllama for its vectors: pip install 'hanse[demo]' ({error})"

@@ -217,6 +217,7 @@ class Orchestrator:
     def _send_one(self, number: int) -> Wave:
         """A dispatch on its own, timed; what policy refuses is sent again with more budget."""
         begun = time.perf_counter()
+        receipt = None
         try:
             receipt = self._me.dispatch(
                 budget=BUDGET,
@@ -231,11 +232,11 @@ class Orchestrator:
         except hanse.errors.DeniedError as error:
             if error.name != "PolicyDenied":
                 raise
+        self.tally.singles.append((time.perf_counter() - begun) * 1e6)
+        if receipt is None:
             self.tally.refuse(hanse.Outcome.denied)
             self.tally.sent_again += 1
             return self._send(np.array([number]), BUDGET_RAISED)
-        finally:
-            self.tally.singles.append((time.perf_counter() - begun) * 1e6)
         return self._accept_receipts(
             np.array([number]),
             np.array([receipt.task], np.uint64),

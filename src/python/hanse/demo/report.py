@@ -68,6 +68,7 @@ class Report:
     dispatch_p99_us: float = 0
     dispatch_singles: int = 0
     dispatch_batch: int = 0
+    flush_p50_us: float = 0
     small: TierFigures = field(default_factory=TierFigures)
     large: TierFigures = field(default_factory=TierFigures)
     price_ratio: int = 0
@@ -186,7 +187,8 @@ def lines(report: Report) -> list[tuple[str, str]]:
         ("dispatches", f"{report.dispatch_rate:,.0f}/s in batches of {report.dispatch_batch:,}"),
         ("  one at a time", f"p50 {report.dispatch_p50_us:,.0f} µs, "
                             f"p99 {report.dispatch_p99_us:,.0f} µs "
-                            f"(of {report.dispatch_singles:,})"),
+                            f"(of {report.dispatch_singles:,}); "
+                            f"one flush of this disk alone {report.flush_p50_us:,.0f} µs"),
         ("small", _tier_line(report.small, unit)),
         ("large", _tier_line(report.large, unit)),
         ("accepted", f"{report.accepted:,} of {report.tasks:,} "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import resource
 import tempfile
 import time
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import hanse
 
+from ..doctor import flush_p50_us
 from . import world
 from .market import LARGE, SMALL
 from .orchestrator import Orchestrator
@@ -79,16 +81,15 @@ def _directory(options: Options) -> Iterator[Path]:
         yield Path(path) / "state"
 
 
-def check_directory(directory: Path) -> None:
-    """A run writes a new state: anything that is already there is in the way."""
-    if not directory.exists():
-        return
-    if not directory.is_dir():
-        raise DemoError(f"--dir {directory}: is not a directory")
+def claim_directory(directory: Path) -> None:
+    """Makes the directory of a new state; anything that is already in it is in the way."""
+    directory.mkdir(parents=True, exist_ok=True)
+    if not os.access(directory, os.W_OK | os.X_OK):
+        raise DemoError(f"--dir {directory}: is not writable")
     names = {each.name for each in directory.iterdir()}
     if not names:
         return
-    if any(name.endswith(".log") or name in ("lock", "extents") for name in names):
+    if {"lock", "extents"} & names:
         raise DemoError(
             f"--dir {directory}: already holds a hanse state; choose a new directory, "
             f"or look at this one with hanse show {directory}"
@@ -100,7 +101,7 @@ def run(options: Options, progress: Progress) -> Report:
     """The whole demo. Raises DemoError, MissingModelError, hanse.errors.HanseError, OSError."""
     begun = time.perf_counter()
     if options.directory is not None:
-        check_directory(options.directory)
+        claim_directory(options.directory)
     report = Report()
     scene = prepare(options, report, progress)
     with _directory(options) as directory:
@@ -114,6 +115,7 @@ def run(options: Options, progress: Progress) -> Report:
             orchestrator.run(progress)
             orchestrator.compare_all_large(report, progress)
             _account(kernel, orchestrator, there, report)
+        report.flush_p50_us = flush_p50_us(directory)
         _verify(directory, report, progress)
     report.directory = str(options.directory or "")
     report.kept = options.directory is not None

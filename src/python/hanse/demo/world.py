@@ -43,6 +43,7 @@ def policy_text() -> str:
     worker: the request goes on to its next candidate.
     """
     return f"""
+@id("open-market")
 permit(principal, action, resource);
 
 @id("long-text-needs-budget")
