@@ -6,6 +6,7 @@ it has changed the format; it must still read the old one, so that a new one get
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import shutil
@@ -112,8 +113,7 @@ def facts(kernel: hanse.Kernel) -> dict[str, object]:
         "state_hashes": kernel.state_hashes(),
         "events": [event.type for event in kernel.journal.events()],
         "balances": [
-            [account.owner, account.purpose, account.debits_pending, account.debits_posted]
-            + [account.credits_pending, account.credits_posted, account.remainder]
+            [getattr(account, field.name) for field in dataclasses.fields(account)]
             for account in kernel.ledger.accounts()
         ],
         "tasks": [

@@ -73,6 +73,13 @@ def test_the_golden_journal_goes_on(copy):
     assert hanse.verify(copy).balanced
 
 
+def located(error: hanse.StorageError, name: str, what: str) -> None:
+    """It names the file, and the place where it is not the whole file that fails."""
+    assert error.name == "LogCorrupt", f"{what}: {error}"
+    assert name in error.field or Path(name).stem in str(error), f"{what}: {error}"
+    assert "offset" in error.detail or name.startswith("extents"), f"{what}: {error}"
+
+
 def refused(directory: Path, name: str, what: str) -> bool:
     """Whether reading finds the damage and says where; else nothing but padding was hit."""
     try:
@@ -80,9 +87,7 @@ def refused(directory: Path, name: str, what: str) -> bool:
             found = kernel.journal.root, kernel.state_hash
             kernel.tasks.get(EXPECTED["tasks"][0][0])  # its payload is the extent
     except hanse.StorageError as error:
-        assert error.name == "LogCorrupt", f"{what}: {error}"
-        assert name in error.field or Path(name).stem in str(error), f"{what}: {error}"
-        assert "offset" in error.detail or name.startswith("extents"), f"{what}: {error}"
+        located(error, name, what)
         return True
     assert found == (EXPECTED["root"], EXPECTED["state_hashes"]["all"]), (
         f"{what} was read as something else"

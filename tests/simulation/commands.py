@@ -217,8 +217,14 @@ class Chooser:
         self.put("add", parent=2, count=1)
         self.put("fund", agent=3, amount=400)
         for worker in (4, 5):
-            self.put("publish", agent=worker, angle=30 * worker, price=worker * 5, tier=worker % 2,
-                     slots=worker % 2)  # fmt: skip
+            self.put(
+                "publish",
+                agent=worker,
+                angle=30 * worker,
+                price=worker * 5,
+                tier=worker % 2,
+                slots=worker % 2,
+            )
         self.put("rates", tier=0, fresh=700_001)
 
     def agent(self) -> int:
@@ -274,16 +280,22 @@ class Chooser:
 
     def complete(self) -> None:
         task = self.task("dispatched")
-        self.put("complete", actor=self.side(task, True), task=task,
-                 artifact=self.random.randrange(8), fresh=self.random.choice((0, 3, 10, 200)))  # fmt: skip
+        self.put(
+            "complete",
+            actor=self.side(task, True),
+            task=task,
+            artifact=self.random.randrange(8),
+            fresh=self.random.choice((0, 3, 10, 200)),
+        )
 
     def judge(self) -> None:
         verdict = self.random.choice(("accept", "accept", "accept", "reject", "reject", "void"))
         task = self.task(*(("dispatched",) if verdict == "void" else ("completed",)))
         verifier = self.random.choice((None, 6, 6, self.agent()))
         verifier = None if verdict == "void" else verifier
-        self.put("judge", actor=self.side(task, False), task=task, verdict=verdict,
-                 verifier=verifier)  # fmt: skip
+        self.put(
+            "judge", actor=self.side(task, False), task=task, verdict=verdict, verifier=verifier
+        )
 
     def escalate(self) -> None:
         task = self.task("rejected", "completed")
@@ -296,10 +308,15 @@ class Chooser:
         debit = self.random.choice((3, 3, 4, self.agent()))
         credit = self.random.choice((4, 5, 6, self.agent(), NO_AGENT))
         expires = self.random.choice((0, self.model.now + 2 * SECOND))
-        self.put("transfer", actor=self.random.choice((debit, debit, 0, self.agent())), debit=debit,
-                 credit=credit, amount=self.random.choice((0, 1, 7, 30, 50, 1000)),
-                 key=self.random.choice((0, 1, 2, 3)),
-                 hold_ns=self.random.choice((None, expires)))  # fmt: skip
+        self.put(
+            "transfer",
+            actor=self.random.choice((debit, debit, 0, self.agent())),
+            debit=debit,
+            credit=credit,
+            amount=self.random.choice((0, 1, 7, 30, 50, 1000)),
+            key=self.random.choice((0, 1, 2, 3)),
+            hold_ns=self.random.choice((None, expires)),
+        )
 
     def resolve(self) -> None:
         holds = range(1, len(self.model.holds) + 2)
@@ -316,16 +333,25 @@ class Chooser:
         if choice == 0:
             self.put("policy", number=self.random.randrange(POLICY_COUNT))
         elif choice == 1 and (worker := self.live_agent()) > 2:
-            self.put("publish", agent=worker, angle=30 * worker, price=self.random.choice((5, 25)),
-                     tier=self.random.randrange(2), slots=self.random.randrange(3))  # fmt: skip
+            self.put(
+                "publish",
+                agent=worker,
+                angle=30 * worker,
+                price=self.random.choice((5, 25)),
+                tier=self.random.randrange(2),
+                slots=self.random.randrange(3),
+            )
         elif choice == 2:
             self.put("fund", agent=self.live_agent(), amount=50)
         elif choice == 3 and self.random.random() < 0.5:
             self.put("revoke", agent=self.random.randrange(4, len(self.model.agents)))
 
     def advance(self) -> None:
-        self.put("advance", ns=self.random.choice((1, SECOND, 2 * SECOND)),
-                 tick=self.random.random() < 0.5)  # fmt: skip
+        self.put(
+            "advance",
+            ns=self.random.choice((1, SECOND, 2 * SECOND)),
+            tick=self.random.random() < 0.5,
+        )
 
     def one(self) -> None:
         verbs = (

@@ -1,4 +1,4 @@
-"""A full disk refuses before any effect; reading goes on, and so does all else when there is room."""
+"""A full disk refuses before any effect; reading goes on, and so does all else with room again."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from hanse.simulation import SimulatedDisk
 
 from tests.simulation.commands import START_NS, Performer, answer_of, draw
 from tests.simulation.model import Model
-from tests.simulation.schedule import check, check_deliveries, open_kernel
+from tests.simulation.schedule import check, check_deliveries, open_kernel, require
 
 SEEDS = (11, 12)
 RUN_LENGTH = 22
@@ -48,7 +48,7 @@ def full_run(commands: list, full_at: int) -> tuple[int, int]:
     try:
         kernel = open_kernel(disk, clock)
     except hanse.StorageError as error:
-        assert error.name == "LogFull", error
+        require(error, "LogFull")
         disk.set_faults()
         kernel = open_kernel(disk, clock)
         refused = 1
@@ -58,7 +58,7 @@ def full_run(commands: list, full_at: int) -> tuple[int, int]:
             try:
                 given = performer.perform(command)
             except hanse.StorageError as error:
-                assert error.name == "LogFull", error
+                require(error, "LogFull")
                 refused += 1
                 if command[0] == "advance":  # the clock moved; what is due waits for room
                     model.now += command[1]["ns"]

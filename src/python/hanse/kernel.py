@@ -305,9 +305,10 @@ def open(
 
     durability: "each" (a call returns when its record is on disk; the default with a directory),
     "batch" (the same, gathered for up to 1 ms) or "memory". memory_max: bytes. clock: None is the
-    system's. seed: keys latent ids; not 0: also the identity of a new journal. segment_size: bytes.
-    fee_basis_points: of a worker's fee, fixed when the journal is created. disk, background: for
-    tests and simulation: a disk in memory instead of a directory, and no flusher thread. Raises StorageError (Locked, LogCorrupt …), InvalidError.
+    system's. seed: keys latent ids, and not 0 fixes the identity of a new journal. segment_size:
+    bytes. fee_basis_points: of a worker's fee, fixed when the journal is created. disk (instead of
+    a directory) and background=False (no flusher thread) are for tests and simulation. Raises
+    StorageError (Locked, LogCorrupt …), InvalidError.
     """
     path = None if directory is None else path_of(directory)
     if clock is not None and not isinstance(clock, ManualClock):
