@@ -5,6 +5,7 @@ from typing import Any, NoReturn, final
 
 import numpy as np
 from numpy.typing import NDArray
+from typing_extensions import disjoint_base
 
 SPACE_NONE: int
 
@@ -32,6 +33,7 @@ def verify(
     directory: str, progress: Callable[[int, int], object] | None
 ) -> tuple[int, int, int, int, int, bytes, bytes, bool]: ...
 
+@disjoint_base
 class AgentView:
     """An agent that sends."""
 
