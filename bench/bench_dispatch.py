@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import hanse
 import numpy as np
 import numpy.typing as npt
 
+import hanse
 from bench.bench_match import numpy_top
 from bench.case import Contest, Settings, case, p50, peer, rate
 from bench.composed import Composed, composed

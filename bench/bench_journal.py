@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import hanse
 import numpy as np
 
+import hanse
 from bench.case import Contest, Settings, case, p50, peer, rate
 from bench.composed import composed
 

@@ -6,10 +6,10 @@ import contextlib
 from collections.abc import Iterator
 from typing import Any
 
-import hanse
 import numpy as np
 import numpy.typing as npt
 
+import hanse
 from bench.case import Contest, Settings, case, each, peer, rate
 
 LAYERS, KV_HEADS, HEAD_DIM = 30, 3, 64  # a model of 135 M parameters

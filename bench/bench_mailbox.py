@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterator
 from itertools import cycle
 from typing import Any
 
-import hanse
 import numpy as np
 import numpy.typing as npt
 
+import hanse
 from bench.case import Contest, Sample, Settings, case, each, peer, rate
 
 AGENTS = 10_000

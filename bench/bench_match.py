@@ -6,10 +6,10 @@ import contextlib
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import hanse
 import numpy as np
 import numpy.typing as npt
 
+import hanse
 from bench.case import Contest, Settings, SetUp, case, p50, peer, rate
 from bench.data import ROWS, Population, population
 

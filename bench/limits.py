@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+
 from hanse import _core
 
 MEMCPY_BYTES = 256 << 20

@@ -6,8 +6,9 @@ import shutil
 import subprocess
 from pathlib import Path
 
-import hanse
 import pytest
+
+import hanse
 
 PROGRAM = Path(__file__).resolve().parents[1] / "c" / "test_c_abi.c"
 # An editable install keeps compiled files beside `_core`, not beside the sources.

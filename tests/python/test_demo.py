@@ -2,10 +2,11 @@
 
 import numpy as np
 import pytest
-from hanse.demo import market, report, tasks
-from hanse.demo.population import Counts, Documented, build
 from hypothesis import given
 from hypothesis import strategies as st
+
+from hanse.demo import market, report, tasks
+from hanse.demo.population import Counts, Documented, build
 
 KEYS = (
     *("agents", "tasks", "hit_at_1", "hit_at_10", "hit_at_1_masked", "dispatch", "tiers"),

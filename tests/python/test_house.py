@@ -344,9 +344,11 @@ def test_the_docstring_rule_sees_what_is_public_and_silent() -> None:
 
 
 def test_every_public_python_function_has_a_docstring() -> None:
+    # The demo is a program, not a library: its functions are called by nobody else.
     silent = [
         f"{named(path)}: {name}"
         for path in sources("src/python/hanse", suffixes={".py"})
+        if path.parent.name != "demo"
         for name in undocumented(ast.parse(path.read_text()))
     ]
     assert silent == []

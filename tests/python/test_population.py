@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from hanse.demo import population
 from hanse.demo.population import Counts, build, first_sentence, fold
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import pytest
+
 import hanse
 import hanse.errors
-import pytest
 from hanse import _core
 
 SOURCE = Path(__file__).resolve().parents[2] / "src" / "cpp"

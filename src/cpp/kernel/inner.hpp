@@ -229,6 +229,9 @@ struct Kernel::Inner {
   uint32_t task_for(uint32_t actor, TaskId task, bool as_worker) const;
   Position complete_one(uint32_t actor, const Completion& completion);
   Position judge_one(uint32_t actor, TaskId task, Verdict verdict, AgentId verifier);
+  void find_escalations(AgentId actor, std::span<const TaskId> wanted,
+                        std::vector<DispatchRequest>& requests,
+                        std::vector<Candidates>& candidates_out);
   Receipt escalate_one(uint32_t actor, TaskId task, const DispatchRequest& to,
                        const Candidates& candidates);
 

@@ -30,7 +30,7 @@ struct KernelOptions {
   uint64_t memory_max = uint64_t(8) << 30;
   uint64_t segment_size_bytes_max = uint64_t(64) << 20;
   bool read_only = false;
-  uint64_t seed = 0;              // keys latent ids
+  uint64_t seed = 0;              // keys latent ids and, not 0, fixes a new journal's identity
   uint32_t fee_basis_points = 0;  // of a worker's fee; fixed when the journal is created
   std::shared_ptr<Clock> clock;   // null: the system's
   std::shared_ptr<Disk> disk;     // null: real files in `directory`

@@ -70,6 +70,7 @@ void Kernel::Inner::open(const KernelOptions& given) {
   journal_options.durability = durability;
   journal_options.segment_size_bytes_max = options.segment_size_bytes_max;
   journal_options.read_only = options.read_only;
+  journal_options.identity_seed = options.seed;
   program = compile(policy_at_birth);
   journal = Journal::open(disk, journal_options,
                           [this](Position position, Bytes record) { replay(position, record); });
@@ -141,7 +142,7 @@ void Kernel::Inner::stop() {
     }
     closed.store(true);
   }
-  journal->close();  // gives the directory back: another opener may come now
+  if (journal) journal->close();  // gives the directory back: another opener may come now
 }
 
 void Kernel::Inner::run_flusher() {

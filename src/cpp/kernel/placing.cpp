@@ -228,7 +228,8 @@ Choice Kernel::Inner::choose(uint32_t actor, const DispatchRequest& request,
   choice.recorded = choice.outcome == Outcome::denied || choice.outcome == Outcome::budget_exceeded;
   if (choice.outcome == Outcome::denied) {
     choice.reason = choice.rules.empty() ? "no rule permits it" : "by";
-    for (const uint16_t rule : choice.rules) choice.reason += " " + program->rule_name(rule);
+    for (const uint16_t rule : choice.rules)
+      choice.reason.append(" ").append(program->rule_name(rule));
     choice.reason += " in epoch " + std::to_string(epoch);
   } else if (choice.outcome == Outcome::no_match) {
     choice.reason = "nothing feasible";

@@ -220,7 +220,41 @@ Receipt Kernel::Inner::escalate_one(uint32_t actor, TaskId id, const DispatchReq
 }
 
 // A search asks for offers that what is left of the budget can pay; where there are none at all the
-// answer is budget_exceeded, not no_match, when a dearer one exists.
+// answer is budget_exceeded, not no_match, when a dearer one exists: then those are the candidates.
+void Kernel::Inner::find_escalations(AgentId actor, std::span<const TaskId> wanted,
+                                     std::vector<DispatchRequest>& requests,
+                                     std::vector<Candidates>& candidates_out) {
+  constexpr auto unbounded = uint64_t(INT64_MAX);
+  for (DispatchRequest& request : requests) {
+    request.budget = unbounded;
+    check_request(request);
+  }
+  {
+    std::lock_guard lock(writer);
+    for (size_t i = 0; i < requests.size(); ++i) {
+      if (!tasks.contains(wanted[i])) continue;
+      const Task& task = tasks.at(index_of(wanted[i]));
+      requests[i].budget = task.budget - task.spent;
+    }
+  }
+  std::vector<const DispatchRequest*> sought;
+  for (const DispatchRequest& request : requests) sought.push_back(&request);
+  find_candidates(index_of(actor), sought, 0, candidates_out);
+
+  sought.clear();
+  std::vector<size_t> unpayable;
+  for (size_t i = 0; i < requests.size(); ++i) {
+    requests[i].budget = unbounded;
+    if (requests[i].to != id_none || !candidates_out[i].matches.empty()) continue;
+    unpayable.push_back(i);
+    sought.push_back(&requests[i]);
+  }
+  if (unpayable.empty()) return;
+  std::vector<Candidates> dearer;
+  find_candidates(index_of(actor), sought, 0, dearer);
+  for (size_t i = 0; i < unpayable.size(); ++i) candidates_out[unpayable[i]] = std::move(dearer[i]);
+}
+
 void Kernel::escalate_many(AgentId actor, std::span<const TaskId> tasks,
                            std::span<const DispatchRequest> to, std::span<Receipt> receipts_out) {
   Inner& in = *inner_;
@@ -228,14 +262,8 @@ void Kernel::escalate_many(AgentId actor, std::span<const TaskId> tasks,
   if (tasks.size() != to.size() || tasks.size() != receipts_out.size())
     throw Error(ErrorCode::bad_array, "to", to.size(), tasks.size());
   std::vector<DispatchRequest> requests(to.begin(), to.end());
-  std::vector<const DispatchRequest*> wanted;
-  for (DispatchRequest& request : requests) {
-    request.budget = uint64_t(INT64_MAX);  // what is left is known under the mutex
-    in.check_request(request);
-    wanted.push_back(&request);
-  }
   std::vector<Candidates> candidates;
-  in.find_candidates(index_of(actor), wanted, 0, candidates);
+  in.find_escalations(actor, tasks, requests, candidates);
   std::vector<Outcome> outcomes(tasks.size());
   each(in, actor, outcomes, [&](uint32_t me, size_t i) {
     receipts_out[i] = in.escalate_one(me, tasks[i], requests[i], candidates[i]);
@@ -253,17 +281,14 @@ void Kernel::escalate_many(AgentId actor, std::span<const TaskId> tasks,
 Receipt Kernel::escalate(AgentId actor, TaskId task, const DispatchRequest& to) {
   Inner& in = *inner_;
   in.check_open();
-  DispatchRequest request = to;
-  request.budget = uint64_t(INT64_MAX);
-  in.check_request(request);
-  const DispatchRequest* wanted = &request;
+  std::vector<DispatchRequest> requests{to};
   std::vector<Candidates> candidates;
-  in.find_candidates(index_of(actor), {&wanted, 1}, 0, candidates);
+  in.find_escalations(actor, {&task, 1}, requests, candidates);
   Receipt receipt;
   {
     std::lock_guard lock(in.writer);
     in.begin();
-    receipt = in.escalate_one(in.acting(actor), task, request, candidates[0]);
+    receipt = in.escalate_one(in.acting(actor), task, requests[0], candidates[0]);
   }
   if (receipt.position != position_none) in.wait(receipt.position);
   return receipt;

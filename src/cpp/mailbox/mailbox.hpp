@@ -88,9 +88,9 @@ class MailboxTable {
   // Agents 0 … count - 1 have a box; never shrinks. An idle box costs <= 64 bytes. Any thread: the
   // owner's memory grows on the owner's thread.
   void resize(uint32_t agent_count);
-  bool owned_here() const;  // by the calling thread, or by none yet
+  bool owned_here() const;       // by the calling thread, or by none yet
   bool owned_by_caller() const;  // by the calling thread and no other
-  void own();               // throws wrong_thread if another thread owns it
+  void own();                    // throws wrong_thread if another thread owns it
 
   // Owner thread: no lock, no allocation beyond slab growth. Any other thread: through the ring.
   // ok, full, unknown, too_large, or the reason for which the box was closed. What a full or closed

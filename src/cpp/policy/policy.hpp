@@ -1,7 +1,7 @@
 // Rules in a subset of Cedar's syntax, compiled to a flat, verified, bounded program.
 //
-// Default deny; forbid overrides permit; an error (overflow) inside any rule denies. Semantics after
-// Cedar (Cutler et al., OOPSLA 2024); stricter in that an error in any rule denies.
+// Default deny; forbid overrides permit; an error (overflow) inside any rule denies. Semantics
+// after Cedar (Cutler et al., OOPSLA 2024); stricter in that an error in any rule denies.
 #pragma once
 
 #include <array>
@@ -15,35 +15,57 @@
 
 namespace hanse {
 
-#define HANSE_ACTIONS(X)                                                                          \
-  X(dispatch) X(complete) X(accept) X(reject) X(escalate) X(withdraw) X(send) X(publish)          \
-  X(transfer) X(fund) X(add_agent) X(revoke) X(load_policy) X(read_latent)
+#define HANSE_ACTIONS(X) \
+  X(dispatch)            \
+  X(complete)            \
+  X(accept)              \
+  X(reject)              \
+  X(escalate)            \
+  X(withdraw)            \
+  X(send)                \
+  X(publish)             \
+  X(transfer)            \
+  X(fund)                \
+  X(add_agent)           \
+  X(revoke)              \
+  X(load_policy)         \
+  X(read_latent)
 
 enum class Action : uint8_t {
 #define HANSE_X(name) name,
   HANSE_ACTIONS(HANSE_X)
 #undef HANSE_X
-  count_
+      count_
 };
 const char* action_name(Action action);
 
 // Numbers that a rule can test, by their name in the text. Zero where they don't apply.
-#define HANSE_FACTS(X)                                                                            \
-  X(principal_kind, "principal.kind") X(principal_depth, "principal.depth")                       \
-  X(principal_permissions, "principal.permissions") X(principal_budget_max, "principal.budget_max") \
-  X(resource_kind, "resource.kind") X(resource_depth, "resource.depth")                           \
-  X(resource_price, "resource.price") X(resource_tier, "resource.tier")                           \
-  X(resource_skills, "resource.skills") X(resource_region, "resource.region")                     \
-  X(resource_load, "resource.load") X(resource_policy_bits, "resource.policy_bits")               \
-  X(budget, "context.budget") X(payload_size, "context.payload_size")                             \
-  X(latent_count, "context.latent_count") X(amount, "context.amount")                             \
-  X(verified, "context.verified") X(attempt, "context.attempt") X(same_tenant, "context.same_tenant")
+#define HANSE_FACTS(X)                              \
+  X(principal_kind, "principal.kind")               \
+  X(principal_depth, "principal.depth")             \
+  X(principal_permissions, "principal.permissions") \
+  X(principal_budget_max, "principal.budget_max")   \
+  X(resource_kind, "resource.kind")                 \
+  X(resource_depth, "resource.depth")               \
+  X(resource_price, "resource.price")               \
+  X(resource_tier, "resource.tier")                 \
+  X(resource_skills, "resource.skills")             \
+  X(resource_region, "resource.region")             \
+  X(resource_load, "resource.load")                 \
+  X(resource_policy_bits, "resource.policy_bits")   \
+  X(budget, "context.budget")                       \
+  X(payload_size, "context.payload_size")           \
+  X(latent_count, "context.latent_count")           \
+  X(amount, "context.amount")                       \
+  X(verified, "context.verified")                   \
+  X(attempt, "context.attempt")                     \
+  X(same_tenant, "context.same_tenant")
 
 enum class Fact : uint8_t {
 #define HANSE_X(name, text) name,
   HANSE_FACTS(HANSE_X)
 #undef HANSE_X
-  count_
+      count_
 };
 
 // The chain of an agent: itself, its parent … the root. `==` tests the first, `in` any of them.
@@ -64,7 +86,7 @@ struct Request {
 constexpr uint32_t rules_fired_max = 8;
 struct Decision {
   bool allowed = false;
-  bool error = false;          // a rule overflowed
+  bool error = false;  // a rule overflowed
   uint64_t epoch = 0;
   // Rules that decided: those that overflowed if any did, else the forbids that fired, else the
   // permits that fired.
@@ -78,7 +100,8 @@ class Program {
   // entity("Agent", "name") -> agent index, or index_none: unknown. A name "#123" is an id's value.
   using Resolve = std::function<uint32_t(std::string_view type, std::string_view name)>;
 
-  // Grammar (Cedar): policy = effect "(" principal "," action "," resource ")" {when|unless "{" expr "}"} ";"
+  // Grammar (Cedar): policy = effect "(" principal "," action "," resource ")" {when|unless "{"
+  // expr "}"} ";"
   //   scope:  principal | principal == Agent::"x" | principal in Agent::"x"   (resource alike)
   //           action | action == Action::"dispatch" | action in [Action::"dispatch", …]
   //   expr:   || && ! == != < <= > >= + - * , i64 and string literals, true false, facts,

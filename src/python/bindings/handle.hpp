@@ -83,6 +83,8 @@ auto unlocked(Body&& body) {
 
 // Sets the Python exception for whatever is being thrown; for functions outside of pybind11.
 void set_python_error();
+// The same for SimulatedCrash, which is no error.
+void set_simulated_crash();
 
 void register_agent(py::module_& module, KernelClass& kernel);
 void register_capability(py::module_& module, KernelClass& kernel);
@@ -96,6 +98,7 @@ void register_mailbox(py::module_& module, KernelClass& kernel);
 void register_limits(py::module_& module);
 void register_message(py::module_& module);
 void register_policy(py::module_& module, KernelClass& kernel);
+void register_simulation(py::module_& module);
 void register_task(py::module_& module, KernelClass& kernel);
 void register_terms(py::module_& module);
 void register_view(py::module_& module);

@@ -5,6 +5,7 @@
 
 #include "convert.hpp"
 #include "handle.hpp"
+#include "journal/simulated_disk.hpp"
 
 namespace hanse::python {
 
@@ -45,11 +46,17 @@ KernelOptions options_of(py::handle directory, py::handle durability, py::handle
 std::unique_ptr<KernelHandle> open_kernel(py::object directory, py::object durability,
                                           py::object memory_max, std::shared_ptr<ManualClock> clock,
                                           py::object seed, py::object segment_size,
-                                          py::object fee_basis_points, py::object read_only) {
+                                          py::object fee_basis_points, py::object read_only,
+                                          std::shared_ptr<SimulatedDisk> disk,
+                                          py::object background) {
   std::shared_ptr<Clock> chosen = clock;
   if (!chosen) chosen = std::make_shared<SystemClock>();
-  const KernelOptions options = options_of(directory, durability, memory_max, chosen, seed,
-                                           segment_size, fee_basis_points, read_only);
+  KernelOptions options = options_of(directory, durability, memory_max, chosen, seed, segment_size,
+                                     fee_basis_points, read_only);
+  if (disk && !directory.is_none())
+    throw Error(ErrorCode::out_of_range, "disk", "want either directory or disk");
+  options.disk = std::move(disk);
+  options.background = truth_of(background, "background");
   auto handle = std::make_unique<KernelHandle>();
   handle->forks = fork_count();
   handle->clock = chosen;

@@ -250,6 +250,7 @@ void register_mailbox(py::module_& module, KernelClass& kernel_class) {
                         AgentId agent) { return handle.open().mailboxes().queued(agent); })
       .def("owned_here",
            [](KernelHandle& handle) { return handle.open().mailboxes().owned_here(); })
+      .def("own", [](KernelHandle& handle) { handle.open().mailboxes().own(); })
       .def("dead", &dead)
       .def("mailbox_counters", &counters_of)
       .def("dead_letters", &dead_letters_of);

@@ -1,10 +1,12 @@
 #include <pybind11/pybind11.h>
 
 #include "base/cpu.hpp"
+#include "base/device.hpp"
 #include "base/error.hpp"
 #include "base/outcome.hpp"
 #include "convert.hpp"
 #include "handle.hpp"
+#include "journal/simulated_disk.hpp"
 
 namespace hanse::python {
 
@@ -92,6 +94,8 @@ void set_python_error() {
     set_error(error);
   } catch (py::error_already_set& error) {
     error.restore();
+  } catch (const SimulatedCrash&) {
+    set_simulated_crash();
   } catch (const std::bad_alloc&) {
     PyErr_NoMemory();
   } catch (const std::exception& error) {
@@ -111,6 +115,7 @@ PYBIND11_MODULE(_core, module) {
   module.def("error_codes", &error_codes);
   module.def("raise_error", &raise_error);
   module.def("outcomes", &outcomes);
+  module.def("device_status", [] { return unlocked([] { return hanse::device_status(); }); });
   module.def("cpu_level", [] { return hanse::cpu_level_name(hanse::cpu_level()); });
 
   KernelClass kernel = register_kernel(module);
@@ -125,6 +130,7 @@ PYBIND11_MODULE(_core, module) {
   register_message(module);
   register_mailbox(module, kernel);
   register_policy(module, kernel);
+  register_simulation(module);
   register_task(module, kernel);
   register_view(module);
 }

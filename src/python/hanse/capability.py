@@ -71,8 +71,8 @@ class Space:
 class Matches:
     """The k best feasible offers of each query, best first.
 
-    agents uint64[m, k], offers and versions uint32[m, k], scores float32[m, k], padded with 0 and
-    -inf; counts int32[m]. reasons: with explain, how many offers each test refused, else empty.
+    agents uint64[m, k], offers and versions uint32[m, k], scores float32[m, k], padded with
+    zeros; counts int32[m]. reasons: with explain, how many offers each test refused, else empty.
     """
 
     agents: NDArray[np.uint64]

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from . import _core
 from .agent import Agents
 from .capability import Capabilities
+from .errors import InvalidError
 from .handlers import Handlers, event_loop_runs
 from .journal import Journal
 from .latent import Latents
@@ -25,6 +26,7 @@ from .verbs import Verbs
 
 if TYPE_CHECKING:
     from .loop import Bridge
+    from .simulation import SimulatedDisk
 
 __all__ = ["AgentView", "Kernel", "ManualClock", "open"]
 
@@ -227,6 +229,19 @@ class Kernel(Verbs):
         self._loop.schedule()
         return self._loop
 
+    async def _durable_at(self, position: int) -> None:
+        if self._core.durable_count() > position:
+            return
+        try:
+            bridge = self._bridge()
+        except InvalidError:
+            # Another loop, in another thread, has the kernel's one wake: wait in a thread.
+            import asyncio
+
+            await asyncio.get_running_loop().run_in_executor(None, self._core.flush)
+        else:
+            await bridge.durable(position)
+
     def counters(self) -> dict[str, int]:
         """Of messages: accepted = handled + expired + dead + queued; and refusals by reason.
 
@@ -285,13 +300,16 @@ def open(
     segment_size: int | None = None,
     fee_basis_points: int = 0,
     read_only: bool = False,
+    disk: SimulatedDisk | None = None,
+    background: bool = True,
 ) -> Kernel:
     """Opens a kernel: in a directory (created where it is missing), or in memory only.
 
     durability: "each" (a call returns when its record is on disk; the default with a directory),
     "batch" (the same, gathered for up to 1 ms) or "memory". memory_max: bytes. clock: None is the
-    system's. seed: keys latent ids. segment_size: bytes. fee_basis_points: of a worker's fee, fixed
-    when the journal is created. Raises StorageError (Locked, LogCorrupt …), InvalidError.
+    system's. seed: keys latent ids; not 0: also the identity of a new journal. segment_size: bytes.
+    fee_basis_points: of a worker's fee, fixed when the journal is created. disk, background: for
+    tests and simulation: a disk in memory instead of a directory, and no flusher thread. Raises StorageError (Locked, LogCorrupt …), InvalidError.
     """
     path = None if directory is None else os.fspath(directory)
     core = _core.open(
@@ -303,5 +321,8 @@ def open(
         segment_size,
         fee_basis_points,
         read_only,
+        None if disk is None else disk._core,
+        background,
     )
-    return Kernel(core, path, durability or ("memory" if path is None else "each"))
+    durable = path is not None or disk is not None
+    return Kernel(core, path, durability or ("each" if durable else "memory"))

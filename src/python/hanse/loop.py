@@ -23,7 +23,11 @@ _POISON_CHECK_S = 0.1
 
 def _schedule(bridge_of: weakref.ref[Bridge]) -> None:
     bridge = bridge_of()
-    if bridge is not None:
+    if bridge is None:
+        return
+    if bridge.loop.is_closed():
+        bridge.close()
+    else:
         bridge.loop.call_soon(bridge._pump)
 
 
@@ -38,6 +42,8 @@ class Bridge:
         self._waiting: list[tuple[int, int, asyncio.Future[None]]] = []
         self._numbers = 0
         self._watch: asyncio.TimerHandle | None = None
+        # From now on sends in this thread go into the boxes, not through the ring before them.
+        self._core.own()
         self._fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         loop.add_reader(self._fd, self._woken)
         # The core outlives this bridge and must not keep it alive.

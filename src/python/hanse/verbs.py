@@ -245,7 +245,7 @@ class Verbs:
 
     async def _durable(self, receipt: Receipt, terms: _core.Terms) -> Receipt:
         if receipt.position is not None:
-            await self._owner()._bridge().durable(receipt.position)
+            await self._owner()._durable_at(receipt.position)
         if not receipt.ok:
             self._raise_refusal(receipt, terms)
         return receipt
@@ -277,9 +277,9 @@ class Verbs:
         uint8[n, w], or (uint8[n, w], sizes uint32[n]), or a sequence of bytes. atomic: all or
         none. Raises InvalidError alone.
         """
-        count = _row_count(queries, to, budgets)
         if (to is None) == (queries is None):
             refuse("OutOfRange", "to", "want either to or queries")
+        count = _row_count(queries, to, budgets)
         terms = self._terms(
             space=space,
             lenient=queries is None,

@@ -1,0 +1,138 @@
+"""Every fault at every disk operation of seeded runs; the kernel is compared with a plain model.
+
+A failing schedule prints one line; put it into a test of its own with
+`assert_schedule(seed, commands, fault, operation, mode)`.
+"""
+
+from __future__ import annotations
+
+import pytest
+from hanse.simulation import SimulatedCrash
+
+from tests.simulation.schedule import (
+    MODES,
+    Reference,
+    check_recovery,
+    check_survivor,
+    interrupted_run,
+    open_kernel,
+    reference_run,
+)
+
+RUN_LENGTH = 22
+SEEDS = (1, 2, 3, 4, 5, 6)
+FEES = {2: 250, 4: 10_000}
+MODEL_SEEDS = range(100, 160)
+# Schedules that failed once: (seed, commands, fault, operation, mode).
+REGRESSIONS: tuple[tuple[int, int, str, int, str], ...] = ()
+
+
+def recovery_seed(operation: int, mode: str) -> int:
+    return operation * len(MODES) + MODES.index(mode)
+
+
+def check_schedule(reference: Reference, fault: str, operation: int, mode: str) -> None:
+    run = interrupted_run(reference, **{fault: operation})
+    image = run.disk.recover(mode, recovery_seed(operation, mode))
+    check_recovery(reference, run, image)
+
+
+def assert_schedule(seed: int, commands: int, fault: str, operation: int, mode: str) -> None:
+    check_schedule(reference_run(seed, commands, FEES.get(seed, 0)), fault, operation, mode)
+
+
+def every_schedule(seed: int, commands: int, fault: str, modes: tuple[str, ...]) -> int:
+    """Returns how many there were; raises with one line that reproduces the first failure."""
+    reference = reference_run(seed, commands, FEES.get(seed, 0))
+    count = 0
+    for operation in range(reference.operations):
+        run = interrupted_run(reference, **{fault: operation})
+        for mode in modes:
+            count += 1
+            try:
+                image = run.disk.recover(mode, recovery_seed(operation, mode))
+                check_recovery(reference, run, image)
+            except Exception as error:
+                raise AssertionError(
+                    f"reproduce: assert_schedule({seed}, {commands}, {fault!r}, {operation}, "
+                    f"{mode!r})\n{error}"
+                ) from error
+    return count
+
+
+@pytest.mark.parametrize("seed", MODEL_SEEDS)
+def test_the_kernel_answers_as_the_model_does(seed, tally):
+    reference = reference_run(seed, 120, FEES.get(seed, 0))
+    tally("commands compared with the model", len(reference.commands))
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_crash_at_any_disk_operation_loses_nothing_acknowledged(seed, tally):
+    count = every_schedule(seed, RUN_LENGTH, "crash_at", MODES)
+    tally("crashes recovered from", count)
+
+
+@pytest.mark.parametrize("seed", SEEDS[:2])
+def test_a_failed_sync_stops_the_kernel_and_loses_nothing_acknowledged(seed, tally):
+    count = every_schedule(seed, RUN_LENGTH, "fail_sync_at", ("none", "all"))
+    tally("failed syncs recovered from", count)
+
+
+@pytest.mark.parametrize("seed", SEEDS[:2])
+def test_a_crash_during_recovery_is_recovered_from(seed, tally):
+    reference = reference_run(seed, RUN_LENGTH, FEES.get(seed, 0))
+    count = 0
+    for operation in range(3, reference.operations, 9):
+        run = interrupted_run(reference, crash_at=operation)
+        mode = MODES[operation // 9 % len(MODES)]
+        for again in range(100):
+            image = run.disk.recover(mode, operation)
+            image.set_faults(crash_at=again)
+            try:
+                open_kernel(image, run.clock, fee=reference.fee).close()
+            except SimulatedCrash:
+                pass
+            else:
+                break
+            for second in MODES:
+                count += 1
+                where = f"seed {seed}, crash_at {operation} {mode}, then {again} {second}"
+                try:
+                    check_second_recovery(reference, run, image.recover(second, again))
+                except Exception as error:
+                    raise AssertionError(f"{where}\n{error}") from error
+        else:
+            raise AssertionError("opening never came to an end")
+    tally("crashes during recovery recovered from", count)
+
+
+def check_second_recovery(reference, run, image):
+    """The first recovery may have appended its redelivery; else all is as after the first crash."""
+    with open_kernel(image, run.clock, fee=reference.fee) as kernel:
+        events = [event.type for event in kernel.journal.events()]
+        prefix = len(events)
+        while events[prefix - 1] == "redelivered":
+            prefix -= 1
+        assert kernel.journal.root_at(prefix) == reference.roots[prefix]
+        deliveries = kernel.drain().tasks
+    assert len(events) - prefix <= 2
+    model = reference.models.back_to(prefix, run.clock.now_ns)
+    for _ in range(len(events) - prefix):
+        model.reopen()
+    given = [(task.task & 0xFFFFFFFF, task.attempt) for task in deliveries]
+    assert given == [(number, attempt) for number, attempt, _ in model.take_deliveries()]
+    assert prefix >= (reference.told[run.answered - 1] if run.answered else int(run.opened))
+
+
+@pytest.mark.parametrize(("seed", "commands", "fault", "operation", "mode"), REGRESSIONS)
+def test_a_schedule_that_failed_once_passes(seed, commands, fault, operation, mode):
+    assert_schedule(seed, commands, fault, operation, mode)
+
+
+def test_a_survivor_that_lacks_an_acknowledged_record_would_be_noticed():
+    """The harness itself: a disk from before the last answer must not pass."""
+    reference = reference_run(SEEDS[0], RUN_LENGTH)
+    run = interrupted_run(reference, crash_at=reference.operations)
+    early = interrupted_run(reference, crash_at=reference.operations // 2)
+    with pytest.raises(AssertionError, match="acknowledged"):
+        check_survivor(reference, run, early.disk.recover("all"))
