@@ -30,10 +30,10 @@ def books(settings: Settings, *, durable: bool) -> Iterator[tuple[hanse.Kernel, 
         ids = kernel.agents.add_many(accounts)
         bank = kernel.agents.add("bank")
         kernel.ledger.fund(bank, FUNDS * accounts)
-        outcomes = kernel.ledger.transfer_many(
-            np.full(accounts, bank, np.uint64), ids, np.full(accounts, FUNDS, np.uint64)
-        )
-        assert not np.any(outcomes)
+        for some in np.array_split(ids, -(-accounts // BATCH)):
+            funds = np.full(len(some), FUNDS, np.uint64)
+            payer = np.full(len(some), bank, np.uint64)
+            assert not np.any(kernel.ledger.transfer_many(payer, some, funds))
         other = stack.enter_context(composed(at / "p" if durable else None))
         other.open_accounts([(int(agent), FUNDS) for agent in ids])
         yield kernel, ids, other

@@ -35,6 +35,14 @@ def tokens(count: int) -> npt.NDArray[np.uint8]:
     return payloads
 
 
+@contextlib.contextmanager
+def owned() -> Iterator[hanse.Kernel]:
+    """A kernel in memory whose boxes belong to this thread: its first drain makes it the owner."""
+    with hanse.open() as kernel:
+        kernel.drain()
+        yield kernel
+
+
 def put_in(kernel: hanse.Kernel, ids: Ids, payloads: npt.NDArray[np.uint8]) -> None:
     outcomes = kernel.send_many(forwards(ids, len(payloads)), payloads)
     assert not np.any(outcomes), "a token was refused at the start"
@@ -96,7 +104,7 @@ def handler(settings: Settings) -> Iterator[Contest]:
     """How fast do 10,000 agents forward 64-byte tokens, one Python handler call a message?"""
     agents, in_flight = settings.size(AGENTS, 500), settings.size(10_000, 500)
     count = settings.size(500_000, 5_000)
-    with hanse.open() as kernel:
+    with owned() as kernel:
         ids = kernel.agents.add_many(agents)
         next_target = cycle(forwards(ids, 65_536).tolist()).__next__
         send = kernel.send
@@ -139,7 +147,7 @@ def batch(settings: Settings) -> Iterator[Contest]:
     """How fast do 10,000 agents forward 64-byte tokens in numpy batches, targets precomputed?"""
     agents, in_flight = settings.size(AGENTS, 500), settings.size(65_536, 1_000)
     batch_max, turns = 16_384, settings.size(128, 4)
-    with hanse.open() as kernel:
+    with owned() as kernel:
         ids = kernel.agents.add_many(agents)
         targets = forwards(ids, batch_max * 8)
         payloads = tokens(in_flight)
@@ -185,7 +193,7 @@ def send(settings: Settings) -> Iterator[Contest]:
     """What does one `send(to, payload)` of 64 bytes cost from Python?"""
     agents, count = settings.size(AGENTS, 500), settings.size(200_000, 2_000)
     payload = bytes(PAYLOAD_BYTES)
-    with hanse.open() as kernel:
+    with owned() as kernel:
         ids = kernel.agents.add_many(agents)
         targets = np.tile(ids, count // agents).tolist()
         one = kernel.send
@@ -244,7 +252,7 @@ def ask(settings: Settings) -> Iterator[Contest]:
     """How long does a request and its reply take inside one event loop?"""
     count = settings.size(5_000, 100)
     question = bytes(PAYLOAD_BYTES)
-    with hanse.open() as kernel, asyncio.Runner() as runner:
+    with owned() as kernel, asyncio.Runner() as runner:
         worker = kernel.agents.add("worker")
 
         @kernel.on(worker)

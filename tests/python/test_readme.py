@@ -63,6 +63,7 @@ LIMITS = [
     ("task/task.hpp", "latents_per_task_max", "count"),
     ("agent/agent.hpp", "delegation_depth_max", "count"),
     ("journal/journal.hpp", "record_size_bytes_max", "size"),
+    ("kernel/inner.hpp", "transfers_per_record_max", "count"),
     ("mailbox/mailbox.hpp", "payload_size_bytes_max", "size"),
     ("mailbox/mailbox.hpp", "box_capacity_messages", "count"),
     ("mailbox/mailbox.hpp", "message_count_max", "count"),

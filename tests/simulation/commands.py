@@ -347,5 +347,3 @@ def draw(seed: int, count: int, fee_basis_points: int = 0) -> list[Command]:
     while len(chooser.commands) < count:
         chooser.one()
     return chooser.commands
-
-

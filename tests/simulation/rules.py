@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
-from tests.simulation.model import RATE_PARTS, SETTLED, Agent, Model, Offer, Refused, Task, angle_between
+from tests.simulation.model import (
+    RATE_PARTS,
+    SETTLED,
+    Agent,
+    Model,
+    Offer,
+    Refused,
+    Task,
+    angle_between,
+)
 
 Pick = tuple[int, int, int, int]  # worker, version, tier, price
 Request = dict[str, object]
@@ -81,7 +90,9 @@ def picked(model: Model, worker: int, budget: int) -> Pick:
     return (worker, offer.version, offer.tier, offer.price) if offer else (worker, 0, 0, budget)
 
 
-def pick_by_match(model: Model, not_this: int, angle: int, budget: int, dearest: int | None) -> Pick:
+def pick_by_match(
+    model: Model, not_this: int, angle: int, budget: int, dearest: int | None
+) -> Pick:
     """The nearest offer that passes. dearest None: too dear is another answer than none at all."""
     answers = set()
     by_distance = sorted(model.offers, key=lambda a: angle_between(model.offers[a].angle, angle))
@@ -101,9 +112,7 @@ def pick_by_match(model: Model, not_this: int, angle: int, budget: int, dearest:
     raise Refused("NoFeasibleAgent")
 
 
-def pick(
-    model: Model, request: Request, budget: int, not_this: int, dearest: int | None
-) -> Pick:
+def pick(model: Model, request: Request, budget: int, not_this: int, dearest: int | None) -> Pick:
     to, angle = request["to"], request["angle"]
     if to is None:
         return pick_by_match(model, not_this, angle, budget, dearest)
@@ -369,5 +378,3 @@ def resolve(model: Model, actor: int, hold: int, amount: int | None, post: bool)
     if answer != "ok":
         raise Refused(answer)
     return position
-
-

@@ -160,10 +160,15 @@ void SegmentJournal::require_writable() const {
 }
 
 void SegmentJournal::close() {
-  if (closed_.exchange(true) || !writer_ || poisoned_) return;
+  if (closed_.exchange(true) || !writer_) return;
+  // Whatever the last flush came to, the next opener need not wait for this object to go.
+  struct Unlock {
+    Disk& disk;
+    ~Unlock() { disk.unlock(); }
+  } unlock{*disk_};
+  if (poisoned_) return;
   flush();
   writer_->write_closing_marker(durable_count_);
-  disk_->unlock();
 }
 
 void SegmentJournal::throw_if_poisoned() const {

@@ -249,10 +249,12 @@ void Kernel::Inner::dispatch_all(AgentId actor, std::span<const DispatchRequest>
       wanted.push_back(&requests[i]);
       search |= requests[i].to == id_none && !prepared[i].done;
     }
-    if (search)
+    if (search) {
+      expire_before_search();
       find_candidates(index_of(actor), wanted, round, candidates);
-    else
+    } else {
       candidates.assign(wanted.size(), {});
+    }
     std::lock_guard lock(writer);
     begin();
     const uint32_t me = acting(actor);

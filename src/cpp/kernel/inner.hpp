@@ -154,6 +154,7 @@ struct Kernel::Inner {
   }
   void wait(Position position);  // without the mutex
   uint32_t expire_due(uint64_t now_ns);
+  void expire_before_search();  // takes the mutex
   void rearm(uint64_t deadline_ns);
 
   // Puts bytes over payload_inline_max into an extent. Without the mutex: it waits for the disk.

@@ -101,6 +101,12 @@ uint32_t Kernel::Inner::expire_due(uint64_t now_ns) {
   return count;
 }
 
+// A task that has just expired gives its slot back before candidates are looked for, not after.
+void Kernel::Inner::expire_before_search() {
+  std::lock_guard lock(writer);
+  begin();
+}
+
 Bulk Kernel::Inner::make_bulk(Bytes bytes) {
   Bulk bulk;
   bulk.size = uint32_t(bytes.size());

@@ -231,6 +231,7 @@ void Kernel::Inner::find_escalations(AgentId actor, std::span<const TaskId> want
   }
   {
     std::lock_guard lock(writer);
+    begin();  // what has just expired gives its slot back before the search
     for (size_t i = 0; i < requests.size(); ++i) {
       if (!tasks.contains(wanted[i])) continue;
       const Task& task = tasks.at(index_of(wanted[i]));

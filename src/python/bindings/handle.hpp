@@ -51,6 +51,10 @@ struct KernelHandle {
   bool pump_scheduled = false;
   int wake_fd = -1;
 
+  // Who a handler acts as, and in which thread it runs. Guarded by the GIL.
+  AgentId current = id_none;
+  unsigned long current_thread = 0;
+
   ~KernelHandle();
 
   // Throws closed, forked.

@@ -165,6 +165,17 @@ KernelClass register_kernel(py::module_& module) {
              handle.pump_scheduled = false;
              handle.wake_fd = wake_fd;
            })
+      .def("enter",
+           [](KernelHandle& handle, AgentId agent) {
+             const AgentId before = handle.current;
+             handle.current = agent;
+             handle.current_thread = PyThread_get_thread_ident();
+             return before;
+           })
+      .def("acting",
+           [](KernelHandle& handle) {
+             return handle.current_thread == PyThread_get_thread_ident() ? handle.current : id_none;
+           })
       .def("is_closed", [](KernelHandle& handle) { return handle.closed.load(); })
       .def("work_arrived", [](KernelHandle& handle) { handle.work_arrived(); })
       .def("pump_started", [](KernelHandle& handle) { handle.pump_scheduled = false; });

@@ -80,6 +80,61 @@ py::list messages_of(const Batch& batch) {
   return messages;
 }
 
+// What `drive` stopped at: (index, handled so far, message or None, result, exception or None).
+py::tuple stopped(size_t index, size_t handled, py::object message = py::none(),
+                  py::object result = py::none(), py::object error = py::none()) {
+  return py::make_tuple(index, handled, message, result, error);
+}
+
+py::object exception_taken() {
+  PyObject *type = nullptr, *value = nullptr, *trace = nullptr;
+  PyErr_Fetch(&type, &value, &trace);
+  PyErr_NormalizeException(&type, &value, &trace);
+  if (trace != nullptr) PyException_SetTraceback(value, trace);
+  Py_XDECREF(type);
+  Py_XDECREF(trace);
+  return py::reinterpret_steal<py::object>(value);
+}
+
+// The loop for handlers of one message: from `start` on, until a message needs more than a call:
+// it has no handler, it is a reply, its agent is busy or has older messages kept, its handler gave
+// a result or raised. Rows of groups are skipped.
+py::tuple drive(const Batch& batch, KernelHandle& handle, py::array_t<int32_t> routes, size_t start,
+                py::list handlers, py::set busy, py::dict kept) {
+  struct Acting {
+    KernelHandle& handle;
+    AgentId before = handle.current;
+    ~Acting() { handle.current = before; }
+  } acting{handle};
+  handle.current_thread = PyThread_get_thread_ident();
+  const std::vector<Message>& all = batch.messages.messages();
+  const int32_t* route = routes.data();
+  size_t handled = 0;
+  for (size_t i = start; i < all.size(); ++i) {
+    const Message& message = all[i];
+    if (route[i] >= 0) continue;
+    if (route[i] != RouteTable::single || message.kind > MessageKind::request)
+      return stopped(i, handled);
+    if (PySet_GET_SIZE(busy.ptr()) != 0 || PyDict_GET_SIZE(kept.ptr()) != 0) {
+      const py::int_ to(message.to);
+      if (busy.contains(to) || kept.contains(to)) return stopped(i, handled);
+    }
+    const auto index = static_cast<Py_ssize_t>(index_of(message.to));
+    if (index >= PyList_GET_SIZE(handlers.ptr())) return stopped(i, handled);
+    const py::object handler =
+        py::reinterpret_borrow<py::object>(PyList_GET_ITEM(handlers.ptr(), index));
+    const py::object argument = message_object(message);
+    handle.current = message.to;
+    const py::object result =
+        py::reinterpret_steal<py::object>(PyObject_CallOneArg(handler.ptr(), argument.ptr()));
+    ++handled;
+    if (!result) return stopped(i, handled, argument, py::none(), exception_taken());
+    if (!result.is_none() || message.kind == MessageKind::request)
+      return stopped(i, handled, argument, result);
+  }
+  return stopped(all.size(), handled);
+}
+
 // Route of each message, then of each delivery: see RouteTable.
 py::array_t<int32_t> routes_of(const Batch& batch, KernelHandle& handle) {
   Kernel& kernel = handle.open();
@@ -109,6 +164,14 @@ py::object receive(KernelHandle& handle, py::object agent) {
   if (!batch.deliveries.empty()) return delivery_object(batch.deliveries.front());
   if (batch.messages.count() == 0) return py::none();
   return message_object(batch.messages.messages().front());
+}
+
+// The oldest of a box that holds nothing else, if this thread owns it; None.
+py::object receive_only(KernelHandle& handle, py::object agent) {
+  const MailboxTable& mailboxes = handle.open().mailboxes();
+  const AgentId id = unsigned_of(agent, "agent");
+  if (!mailboxes.owned_here() || mailboxes.queued(id) != 1) return py::none();
+  return receive(handle, agent);
 }
 
 uint8_t send_request(KernelHandle& handle, AgentId sender, py::object to, py::object payload,
@@ -232,10 +295,16 @@ void register_mailbox(py::module_& module, KernelClass& kernel_class) {
       .def("columns", &columns_of)
       .def("tasks", &deliveries_of)
       .def("messages", &messages_of)
+      .def("message",
+           [](const Batch& batch, size_t index) {
+             return message_object(batch.messages.messages().at(index));
+           })
+      .def("drive", &drive)
       .def("routes", &routes_of);
 
   kernel_class.def("drain", &drain)
       .def("receive", &receive)
+      .def("receive_only", &receive_only)
       .def("send_request", &send_request)
       .def("send_many", &send_many)
       .def("route_single",

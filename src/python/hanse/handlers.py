@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from collections import deque
 from collections.abc import Callable, Iterable
-from threading import get_ident
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -44,6 +43,10 @@ def event_loop_runs() -> bool:
     return events is not None and events._get_running_loop() is not None
 
 
+def _no_handler(message: Message) -> None:
+    raise AssertionError("only agents with a handler are routed to one")
+
+
 class Handlers:
     """Drives the handlers of one kernel, in the thread that owns its messages."""
 
@@ -51,7 +54,7 @@ class Handlers:
         self._kernel = kernel
         self._core = kernel._core
         self.requests = Requests(kernel)
-        self._single: dict[int, Handler] = {}
+        self._single: list[Handler] = []  # by agent index
         self._groups: list[tuple[int, BatchHandler]] = []
         # Taken out of a box but not handled: no handler yet, or its async handler is at work. The
         # box is paused from then on, so this holds at most one drain's worth of each agent.
@@ -69,7 +72,9 @@ class Handlers:
         """One at a time."""
         for agent in [agents] if isinstance(agents, (int, np.integer)) else agents:
             self._core.tenant_index(agent)
-            self._single[int(agent)] = handler
+            index = int(agent) & 0xFFFF_FFFF
+            self._single.extend([_no_handler] * (index + 1 - len(self._single)))
+            self._single[index] = handler
             self._core.route_single(int(agent))
         self._has_async = self._has_async or is_async(handler)
         self._handlers_changed()
@@ -190,7 +195,6 @@ class Handlers:
 
     def turn(self, limit: int) -> int:
         """Takes out at most `limit` messages and handles them; returns how many were taken."""
-        self._kernel._thread = get_ident()
         taken = self._retry_kept(limit) if self._kept else 0
         core = self._core.drain(limit - taken)
         count = core.count() + core.task_count()
@@ -200,10 +204,10 @@ class Handlers:
         first = int(routes[0])
         if first >= 0 and bool((routes == first).all()):
             self._handle_batch(first, batch_of(core), core.messages)
-        elif not bool((routes >= 0).any()):
-            self._handle_singles(routes, core.messages() + core.tasks())
         else:
-            self._handle_mixed(routes, core)
+            if bool((routes >= 0).any()):
+                self._handle_groups(routes, core)
+            self._handle_singles(core, routes)
         return taken + count
 
     def _retry_kept(self, limit: int) -> int:
@@ -217,7 +221,7 @@ class Handlers:
                 message = queue.popleft()
                 taken += 1
                 if route == _ROUTE_SINGLE:
-                    self._handle(self._single[agent], message)
+                    self._handle(message)
                 else:
                     one = [message]
                     self._handle_batch(route, batch_of_messages(one), one.copy)
@@ -226,7 +230,7 @@ class Handlers:
                 self._kept[agent] = queue
         return taken
 
-    def _handle_mixed(self, routes: NDArray[np.int32], core: _core.Batch) -> None:
+    def _handle_groups(self, routes: NDArray[np.int32], core: _core.Batch) -> None:
         messages, tasks, columns = core.messages(), core.tasks(), batch_of(core)
         of_messages, of_tasks = routes[: len(messages)], routes[len(messages) :]
         for slot in np.unique(routes[routes >= 0]):
@@ -234,46 +238,73 @@ class Handlers:
             own_tasks = [tasks[i] for i in np.flatnonzero(of_tasks == slot)]
             own_messages = [messages[i] for i in rows]
             self._handle_batch(int(slot), columns.select(rows, own_tasks), own_messages.copy)
-        alone = np.flatnonzero(routes < 0)
-        both = messages + tasks
-        self._handle_singles(routes[alone], [both[i] for i in alone])
 
-    def _handle_singles(self, routes: NDArray[np.int32], messages: list[Message]) -> None:
+    def _handle_singles(self, core: _core.Batch, routes: NDArray[np.int32]) -> None:
+        count = core.count()
         i = 0
-        try:
-            for i, route in enumerate(routes.tolist()):
-                message = messages[i]
-                if message.kind in (REPLY, FAILURE) and self.requests.reply_arrived(message):
-                    self.handled += 1
-                elif route == _ROUTE_SINGLE:
-                    self._handle(self._single[message.to], message)
-                else:
-                    self._keep(message)
-        except BaseException:
-            # What was taken out behind the interrupted message is not lost.
-            for message in messages[i + 1 :]:
-                self._keep(message)
-            self._unpark()
-            raise
+        while i < count:
+            i, handled, message, result, error = core.drive(
+                self._core, routes, i, self._single, self._busy, self._kept
+            )
+            self.handled += handled
+            if i == count:
+                break
+            if error is not None and not isinstance(error, Exception):
+                self._keep_rest(core, routes, i + 1)
+                raise error
+            if message is None:
+                self._handle_oddly(core.message(i), int(routes[i]))
+            elif error is not None:
+                self._failed(message, error)
+            else:
+                self._result(message, result)
+            i += 1
+        tasks = core.tasks() if core.task_count() else []
+        for j, task in enumerate(tasks):
+            if routes[count + j] < 0:
+                try:
+                    self._handle_oddly(task, int(routes[count + j]))
+                except BaseException:
+                    self._keep_rest(core, routes, count + j + 1)
+                    raise
 
-    def _handle(self, handler: Handler, message: Message) -> None:
+    def _handle_oddly(self, message: Message, route: int) -> None:
+        """What is not just a call."""
+        if message.kind in (REPLY, FAILURE) and self.requests.reply_arrived(message):
+            self.handled += 1
+        elif route == _ROUTE_SINGLE:
+            self._handle(message)
+        else:
+            self._keep(message)
+
+    def _keep_rest(self, core: _core.Batch, routes: NDArray[np.int32], start: int) -> None:
+        """A handler was interrupted: what was taken out behind its message is not lost."""
+        everything = core.messages() + core.tasks()
+        for i in range(start, len(everything)):
+            if routes[i] < 0:
+                self._keep(everything[i])
+        self._unpark()
+
+    def _handle(self, message: Message) -> None:
         agent = message.to
         if agent in self._busy or agent in self._kept:
             self._keep(message)
             return
         self.handled += 1
+        handler = self._single[agent & 0xFFFF_FFFF]
         if message.kind == TASK:
             self._with_latents(message)
-        kernel = self._kernel
-        before = kernel._current
-        kernel._current = agent
+        before = self._core.enter(agent)
         try:
             result = handler(message)
         except Exception as error:
             self._failed(message, error)
             return
         finally:
-            kernel._current = before
+            self._core.enter(before)
+        self._result(message, result)
+
+    def _result(self, message: Message, result: Any) -> None:
         if result is None:
             if message.kind == REQUEST:
                 self.requests.answer(message.request, b"")
@@ -287,9 +318,7 @@ class Handlers:
         for task in batch.tasks:
             self._with_latents(task)
         self.handled += len(batch) + len(batch.tasks)
-        kernel = self._kernel
-        before = kernel._current
-        kernel._current = group
+        before = self._core.enter(group)
         try:
             handler(batch)
         except Exception as error:
@@ -297,7 +326,7 @@ class Handlers:
                 self._bury(message, error)
             self._report(error)
         finally:
-            kernel._current = before
+            self._core.enter(before)
 
     # --- async handlers
 
@@ -363,34 +392,27 @@ class Handlers:
 
     # --- requests that are answered inside of the caller
 
-    def handle_now(self, agent: int) -> None:
-        """Handles one agent's only message here, where that is allowed: `ask` without a turn."""
-        handler = self._single.get(agent)
-        kernel = self._kernel
-        outer = kernel._current
-        if (
-            handler is None
-            or agent in self._busy
-            or agent in self._kept
-            or agent == outer
-            or not self._core.owned_here()
-            or self._core.queued(agent) != 1
-        ):
+    def handle_now(self, agent: int, request: int) -> None:
+        """Handles one agent's only message, a request, where that is allowed: without a turn."""
+        core = self._core
+        if core.route(agent) != _ROUTE_SINGLE or agent in self._busy or agent in self._kept:
             return
-        kernel._thread = get_ident()
+        outer = core.acting()
+        if agent == outer:
+            return
+        message = core.receive_only(agent)
         # The one that asks is inside of its own handler: it must not be entered again from here.
-        shield = outer is not None and outer not in self._busy
-        if shield and outer is not None:
+        shield = outer != 0 and outer not in self._busy
+        if shield:
             self._busy.add(outer)
         try:
-            message = self._core.receive(agent)
             while message is not None:
-                self._handle(handler, message)
-                if agent in self._busy:
+                self._handle(message)
+                if message.request == request or agent in self._busy:
                     return
-                message = self._core.receive(agent)
+                message = core.receive(agent)
         finally:
-            if shield and outer is not None:
+            if shield:
                 self._busy.discard(outer)
 
     def counters(self) -> dict[str, int]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable
 from contextvars import ContextVar
-from threading import get_ident
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -88,8 +87,6 @@ class Kernel(Verbs):
     def __init__(self, core: _core.Kernel, directory: str | None, durability: str) -> None:
         self._core = core
         self._durability = durability
-        self._current: int | None = None
-        self._thread = get_ident()
         self._loop: Bridge | None = None
         self.directory = directory
         self.root = core.root()
@@ -135,8 +132,9 @@ class Kernel(Verbs):
     # --- who acts
 
     def _acting(self) -> int:
-        if self._current is not None and get_ident() == self._thread:
-            return self._current
+        handled = self._core.acting()
+        if handled:
+            return handled
         inside = acting_agent.get()
         if inside is not None and inside[0] == id(self):
             return inside[1]
@@ -211,6 +209,9 @@ class Kernel(Verbs):
         self._bridge()
 
     def _bridge(self) -> Bridge:
+        bridge = self._loop
+        if bridge is not None and bridge.runs_here():
+            return bridge
         if not event_loop_runs():
             refuse("WrongThread", "loop", "no event loop runs in this thread")
         import asyncio
@@ -218,9 +219,6 @@ class Kernel(Verbs):
         from .loop import Bridge
 
         loop = asyncio.get_running_loop()
-        bridge = self._loop
-        if bridge is not None and bridge.loop is loop:
-            return bridge
         if bridge is not None:
             if bridge.loop.is_running():
                 refuse("WrongThread", "loop", "another event loop drives this kernel")

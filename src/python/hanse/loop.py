@@ -51,6 +51,10 @@ class Bridge:
         self._core.attach_loop(self._wake, self._fd)
         self._core.set_notify_fd(self._fd)
 
+    def runs_here(self) -> bool:
+        """This thread runs the loop that it is bound to."""
+        return asyncio._get_running_loop() is self.loop
+
     async def durable(self, position: int) -> None:
         """Returns when the record at `position` is durable. Raises StorageError (Poisoned)."""
         if self._core.durable_count() > position:

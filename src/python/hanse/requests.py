@@ -43,7 +43,7 @@ class Requests:
                 refuse("Undeliverable", "to", Outcome(outcome).name, int(to))
             refuse_outcome(Outcome(outcome), "to", "", int(to))
         reply = self._pending[number] = Reply(self._pending, number, int(to), bridge.loop)
-        self._kernel._handlers.handle_now(reply.to)
+        self._kernel._handlers.handle_now(reply.to, number)
         if not reply.done:
             bridge.schedule()
             if timeout is not None:
