@@ -34,10 +34,7 @@ def flush_p50_us(directory: str | os.PathLike[str] | None = None) -> float:
 
 def _device() -> tuple[bool, str]:
     """(usable, what is known of it): the core loads its device plug-in only when asked."""
-    status = getattr(_core, "device_status", None)
-    if status is None:
-        return False, "this build cannot load a device plug-in"
-    detail = str(status())
+    detail = _core.device_status()
     # Without a device the line begins with the name of the error.
     return not detail.startswith(("NoDevice", "DeviceFailed")), detail
 

@@ -63,12 +63,14 @@ class Embedder:
         return vectors
 
     def token_ids(self, text: str) -> list[int]:
+        """Numbers of the tokens of a text, without special ones."""
         encoded = self._model.tokenizer.encode(text, add_special_tokens=False)
         return [
             number for number, real in zip(encoded.ids, encoded.attention_mask, strict=True) if real
         ]
 
     def token_count(self, text: str) -> int:
+        """How many tokens a text has."""
         return len(self.token_ids(text))
 
     def token_vectors(self, ids: list[int]) -> Vectors:

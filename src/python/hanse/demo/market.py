@@ -37,6 +37,7 @@ _WORD_BEGIN = re.compile(r"[a-z]+")
 
 
 def skill_mask(names: tuple[str, ...]) -> int:
+    """The bits of these skills."""
     return sum(1 << SKILLS.index(name) for name in names)
 
 
@@ -51,6 +52,7 @@ def skills_of(text: str) -> int:
 
 
 def price_of(doc: str) -> int:
+    """Micro-dollars that the author of this docstring asks for an accepted answer."""
     return max(1, len(doc) // CHARACTERS_PER_MICRO)
 
 

@@ -50,6 +50,7 @@ class Tally:
     dispatched: list[int] = field(default_factory=list)
 
     def refuse(self, outcome: int, count: int = 1) -> None:
+        """Counts a refusal by the name of its outcome."""
         name = hanse.Outcome(outcome).name
         self.outcomes[name] = self.outcomes.get(name, 0) + count
 
@@ -306,6 +307,7 @@ class Orchestrator:
         self._give_up(self._settle(self._escalate(rejected), LARGE))
 
     def run(self, progress: Progress) -> None:
+        """Some tasks one at a time, so that a single dispatch is timed; the others in batches."""
         count = len(self._scene.tasks)
         singles = min(_SINGLES_MAX, count // 4)
         with progress.stage("dispatched one at a time", singles) as stage:

@@ -92,6 +92,7 @@ class Population:
 
     @property
     def packages(self) -> list[str]:
+        """The top packages, in order."""
         return sorted({each.package for each in self.callables})
 
     @property
@@ -196,6 +197,7 @@ def compiled_modules() -> list[str]:
 
 
 def from_compiled(counts: Counts) -> Iterator[tuple[str, str]]:
+    """Imports and inspects the modules of the standard library that have no source."""
     for name in compiled_modules():
         try:
             with warnings.catch_warnings():

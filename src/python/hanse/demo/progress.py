@@ -10,16 +10,23 @@ from typing import Protocol
 
 
 class Stage(Protocol):
-    def advance(self, count: int) -> None: ...
+    """One step of the run."""
+
+    def advance(self, count: int) -> None:
+        """So many more are done."""
 
 
 class Progress(Protocol):
     """`stage` opens one step of the run; `total` 0: not known beforehand."""
 
     @contextmanager
-    def stage(self, name: str, total: int = 0) -> Iterator[Stage]: ...
+    def stage(self, name: str, total: int = 0) -> Iterator[Stage]:
+        """One step, from here to the end of the block."""
+        ...
 
-    def note(self, line: str) -> None: ...
+    def note(self, line: str) -> None:
+        """A line for people."""
+        ...
 
 
 class _Counted:
@@ -35,6 +42,7 @@ class PlainProgress:
 
     @contextmanager
     def stage(self, name: str, total: int = 0) -> Iterator[Stage]:
+        """One step, told when it is done."""
         begun = time.perf_counter()
         counted = _Counted()
         yield counted
@@ -42,6 +50,7 @@ class PlainProgress:
         self.note(f"{name}:{count} in {time.perf_counter() - begun:.1f} s")
 
     def note(self, line: str) -> None:
+        """A line on stderr."""
         print(line, file=sys.stderr, flush=True)
 
 
@@ -78,6 +87,7 @@ class RichProgress:
 
     @contextmanager
     def stage(self, name: str, total: int = 0) -> Iterator[Stage]:
+        """One step, shown as a bar."""
         bars = self._bars
         number = bars.add_task(name, total=total or None)
 
@@ -90,6 +100,7 @@ class RichProgress:
         bars.update(number, total=total or done, completed=total or done)
 
     def note(self, line: str) -> None:
+        """A line above the bars."""
         self._bars.print(line, highlight=False)
 
 

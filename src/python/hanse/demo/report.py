@@ -31,6 +31,8 @@ def hit_rate(found: Iterable[Sequence[int]], wanted: Sequence[int], k: int) -> f
 
 @dataclass(slots=True)
 class TierFigures:
+    """What one tier did; `spend` in the smallest part of the unit."""
+
     agents: int = 0
     dispatched: int = 0
     accepted: int = 0
@@ -49,6 +51,8 @@ class TierFigures:
 
 @dataclass(slots=True)
 class Report:
+    """Every figure of a run."""
+
     python: str = ""
     population_digest: str = ""
     callables: int = 0
@@ -98,18 +102,22 @@ class Report:
 
     @property
     def agents(self) -> int:
+        """All that published an offer."""
         return self.callables + self.copies + self.large.agents
 
     @property
     def chance_at_1(self) -> float:
+        """hit@1 of a guess among the callables."""
         return 1.0 / self.callables if self.callables else 0.0
 
     @property
     def accepted(self) -> int:
+        """Tasks whose artifact was accepted, at either tier."""
         return self.small.accepted + self.large.accepted
 
     @property
     def escalation_share(self) -> float:
+        """Of the tasks that were dispatched, how many went on to the large tier."""
         return self.large.dispatched / self.small.dispatched if self.small.dispatched else 0.0
 
     @property
@@ -121,12 +129,14 @@ class Report:
 
     @property
     def saving_by_law(self) -> float:
+        """What the law says, given the share that escalated."""
         if not self.small.dispatched:
             return 0.0
         return saving_law(self.price_ratio, self.escalation_share)
 
     @property
     def balanced(self) -> bool:
+        """Debits equal credits."""
         return self.debits == self.credits
 
     def json(self) -> dict[str, Any]:

@@ -25,6 +25,8 @@ class DemoError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Options:
+    """What the command line asks for; agents None: the population as it is."""
+
     agents: int | None = None
     tasks: int = 10_000
     seed: int = 0
