@@ -1,10 +1,11 @@
 """Agents: one tree that only narrows."""
 
-import hanse
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+import hanse
 
 
 def test_an_agent_is_what_was_added() -> None:

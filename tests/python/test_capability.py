@@ -1,10 +1,11 @@
 """Offers: found by similarity among the feasible ones only, versions strictly increasing."""
 
-import hanse
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+import hanse
 
 CSV, SQL, WEB = 1, 2, 4
 

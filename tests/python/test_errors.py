@@ -5,9 +5,10 @@ import hashlib
 import pickle
 from collections.abc import Callable, Iterator
 
-import hanse
 import numpy as np
 import pytest
+
+import hanse
 from hanse import _core, errors
 
 BASES = {

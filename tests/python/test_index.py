@@ -1,10 +1,11 @@
 """The index alone."""
 
-import hanse
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+import hanse
 
 
 @settings(max_examples=30, deadline=None)

@@ -3,10 +3,11 @@
 from dataclasses import replace
 from hashlib import sha256
 
-import hanse
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+import hanse
 
 
 @settings(max_examples=25, deadline=None)

@@ -7,9 +7,10 @@ import sys
 import threading
 from pathlib import Path
 
-import hanse
 import numpy as np
 import pytest
+
+import hanse
 from hanse import _core
 
 DIM = 8

@@ -1,10 +1,11 @@
 """Latent state: what goes in comes out; forks share, appends don't change, releases end."""
 
-import hanse
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+import hanse
 
 DTYPES = {"float32": np.float32, "float16": np.float16, "bfloat16": np.uint16, "int8": np.int8}
 SPEC = hanse.LatentSpec("org/model@1", layers=2, kv_heads=3, head_dim=4)

@@ -1,11 +1,12 @@
 """Money: whole numbers, double entry, nothing passed, everything once."""
 
-import hanse
 import numpy as np
 import pytest
-from hanse import TransferOutcome
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+import hanse
+from hanse import TransferOutcome
 
 START_NS = 10**18
 

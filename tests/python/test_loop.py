@@ -5,9 +5,10 @@ import logging
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import hanse
 import numpy as np
 import pytest
+
+import hanse
 from hanse import Outcome
 
 

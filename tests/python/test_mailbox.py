@@ -2,12 +2,13 @@
 
 import logging
 
-import hanse
 import numpy as np
 import pytest
-from hanse import Outcome
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+import hanse
+from hanse import Outcome
 
 
 @pytest.fixture

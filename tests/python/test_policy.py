@@ -1,7 +1,8 @@
 """Rules: default deny, forbid overrides, named rules, a new epoch with each load."""
 
-import hanse
 import pytest
+
+import hanse
 
 RULES = """
 @id("everyone") permit(principal, action, resource);

@@ -4,9 +4,10 @@ import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 
-import hanse
 import numpy as np
 import pytest
+
+import hanse
 from hanse import Outcome
 
 START_NS = 10**18

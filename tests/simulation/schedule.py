@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import hanse
 from hanse.simulation import SimulatedCrash, SimulatedDisk
-
 from tests.simulation.commands import (
     START_NS,
     Command,
