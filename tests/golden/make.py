@@ -113,8 +113,15 @@ def facts(kernel: hanse.Kernel) -> dict[str, object]:
         "state_hashes": kernel.state_hashes(),
         "events": [event.type for event in kernel.journal.events()],
         "balances": [
-            [account.owner, account.purpose, account.debits_pending, account.debits_posted]
-            + [account.credits_pending, account.credits_posted, account.remainder]
+            [
+                account.owner,
+                account.purpose,
+                account.debits_pending,
+                account.debits_posted,
+                account.credits_pending,
+                account.credits_posted,
+                account.remainder,
+            ]
             for account in kernel.ledger.accounts()
         ],
         "tasks": [

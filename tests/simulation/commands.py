@@ -274,8 +274,13 @@ class Chooser:
 
     def complete(self) -> None:
         task = self.task("dispatched")
-        self.put("complete", actor=self.side(task, True), task=task,
-                 artifact=self.random.randrange(8), fresh=self.random.choice((0, 3, 10, 200)))  # fmt: skip
+        self.put(
+            "complete",
+            actor=self.side(task, True),
+            task=task,
+            artifact=self.random.randrange(8),
+            fresh=self.random.choice((0, 3, 10, 200)),
+        )
 
     def judge(self) -> None:
         verdict = self.random.choice(("accept", "accept", "accept", "reject", "reject", "void"))

@@ -1,4 +1,4 @@
-"""One schedule: commands, a disk with a fault in it, and what must be true of every kernel after."""
+"""One schedule: commands, a disk with a fault in it, and what must be true afterwards."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A full disk refuses before any effect; reading goes on, and so does all else when there is room."""
+"""A full disk refuses before any effect; reading goes on, and the rest when there is room."""
 
 from __future__ import annotations
 

@@ -307,7 +307,8 @@ def open(
     "batch" (the same, gathered for up to 1 ms) or "memory". memory_max: bytes. clock: None is the
     system's. seed: keys latent ids; not 0: also the identity of a new journal. segment_size: bytes.
     fee_basis_points: of a worker's fee, fixed when the journal is created. disk, background: for
-    tests and simulation: a disk in memory instead of a directory, and no flusher thread. Raises StorageError (Locked, LogCorrupt …), InvalidError.
+    tests and simulation: a disk in memory instead of a directory, and no flusher thread. Raises
+    StorageError (Locked, LogCorrupt …), InvalidError.
     """
     path = None if directory is None else os.fspath(directory)
     core = _core.open(
