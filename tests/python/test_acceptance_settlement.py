@@ -52,9 +52,7 @@ def play_settlement(kernel: hanse.Kernel, clock: hanse.ManualClock) -> Facts:
     a = kernel.agents.add("A", kind="group")
     b = kernel.agents.add("B")
     auditor = kernel.agents.add("auditor", kind="human")
-    kernel.capabilities.publish(
-        np.array([b], np.uint64), np.eye(1, 4, dtype=np.float32), price=300
-    )
+    kernel.capabilities.publish(np.array([b], np.uint64), np.eye(1, 4, dtype=np.float32), price=300)
     kernel.ledger.fund(a, 1_000)
     me = kernel.as_agent(a)
     receipt = me.dispatch(
