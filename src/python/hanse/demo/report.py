@@ -59,7 +59,6 @@ class Report:
     copies: int = 0
     packages: int = 0
     files: int = 0
-    skipped_files: int = 0
     inspected_modules: int = 0
     tasks: int = 0
     hit_at_1: float = 0
@@ -187,6 +186,9 @@ def lines(report: Report) -> list[tuple[str, str]]:
     per = report.cost_per_accepted
     refused = ", ".join(f"{reason} {count:,}" for reason, count in sorted(report.refusals.items()))
     return [
+        ("population", f"Python {report.python}, {report.files:,} sources, "
+                       f"{report.inspected_modules:,} compiled modules, "
+                       f"sha256 {report.population_digest}"),
         ("agents", f"{report.agents:,} ({report.callables:,} callables, {report.copies:,} copies, "
                    f"{report.large.agents:,} generalists)"),
         ("tasks", f"{report.tasks:,}"),

@@ -93,6 +93,7 @@ def prepare(options: Options, report: Report, progress: Progress) -> Scene:
 
     report.python = found.python
     report.population_digest = found.digest
+    report.files, report.inspected_modules = counts.files, counts.inspected_modules
     report.callables = len(callables)
     report.copies = max(0, (options.agents or 0) - len(callables))
     report.packages = len(offers.packages)
