@@ -5,12 +5,18 @@ from __future__ import annotations
 import hashlib
 import math
 import random
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 
 import hanse
 from hanse.errors import HanseError
+<<<<<<< HEAD
+=======
+from hanse.kernel import acting_agent
+>>>>>>> simulation
 from tests.simulation import rules
 from tests.simulation.model import POLICY_COUNT, Model, Refused
 
@@ -162,24 +168,25 @@ class Performer:
     def transfer(
         self, actor: int, debit: int, credit: int, amount: int, key: int, hold_ns: int | None
     ) -> int:
-        # Only the kernel's own ledger speaks of transfers; who acts is set as inside a handler.
-        self.kernel._current = id_of(actor)
-        ledger = self.kernel.ledger
-        ends = (id_of(debit), id_of(credit))
-        try:
+        ledger, ends = self.kernel.ledger, (id_of(debit), id_of(credit))
+        with self.acting(actor):
             if hold_ns is None:
                 return ledger.transfer(*ends, amount, key=key)
             return ledger.hold(*ends, amount, expires_ns=hold_ns, key=key)
-        finally:
-            self.kernel._current = None
 
     def resolve(self, actor: int, hold: int, amount: int | None, post: bool) -> int:
-        self.kernel._current = id_of(actor)
-        try:
-            ledger = self.kernel.ledger
+        ledger = self.kernel.ledger
+        with self.acting(actor):
             return ledger.post(hold, amount) if post else ledger.void(hold)
+
+    @contextmanager
+    def acting(self, actor: int) -> Iterator[None]:
+        """Only the kernel speaks of transfers; who acts is set as for an async handler."""
+        token = acting_agent.set((id(self.kernel), id_of(actor)))
+        try:
+            yield
         finally:
-            self.kernel._current = None
+            acting_agent.reset(token)
 
 
 REFUSALS = {
