@@ -13,10 +13,7 @@ import numpy as np
 
 import hanse
 from hanse.errors import HanseError
-<<<<<<< HEAD
-=======
 from hanse.kernel import acting_agent
->>>>>>> simulation
 from tests.simulation import rules
 from tests.simulation.model import POLICY_COUNT, Model, Refused
 
