@@ -194,7 +194,9 @@ def test_an_escalation_beyond_the_budget_ends_the_task_and_keeps_what_was_spent(
         small, large = kernel.agents.add_many(2)
         vectors = np.eye(2, 4, dtype=np.float32)
         kernel.capabilities.publish(
-            np.array([small, large]), vectors, tier=np.array([0, 1], np.uint8),
+            np.array([small, large]),
+            vectors,
+            tier=np.array([0, 1], np.uint8),
             price=np.array([0, 20]),
         )
         kernel.ledger.fund(kernel.root, 100)

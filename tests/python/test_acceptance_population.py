@@ -62,7 +62,9 @@ def check_revocation(kernel: hanse.Kernel, facts: Facts) -> None:
 
 
 def test_a_revoked_lead_stops_its_hundred_members_and_no_one_else(tmp_path: Path) -> None:
-    holds_through_reopening(tmp_path / "closed", play_revocation, check_revocation, durability="batch")
+    holds_through_reopening(
+        tmp_path / "closed", play_revocation, check_revocation, durability="batch"
+    )
 
 
 def test_a_delegation_only_narrows_and_ends_at_16() -> None:
@@ -94,7 +96,11 @@ def play_batch(kernel: hanse.Kernel, clock: hanse.ManualClock) -> Facts:
     batch, ids = one_bad_element(kernel)
     receipts = kernel.dispatch_many(**batch)  # type: ignore[arg-type]
     assert receipts.durability == "each"
-    return {"ids": ids.tolist(), "tasks": receipts.tasks.tolist(), "status": receipts.status.tolist()}
+    return {
+        "ids": ids.tolist(),
+        "tasks": receipts.tasks.tolist(),
+        "status": receipts.status.tolist(),
+    }
 
 
 def check_batch(kernel: hanse.Kernel, facts: Facts) -> None:
@@ -226,8 +232,12 @@ def test_an_extent_that_is_gone_or_altered_is_named(tmp_path: Path) -> None:
     kernel, _ = open_at(tmp_path)
     with kernel:
         kernel.policy.load("permit(principal, action, resource);\n// " + "x" * 5_000)
-    (extent,) = (tmp_path / "extents").rglob("*") if (tmp_path / "extents").is_dir() else (
-        path for path in tmp_path.rglob("*") if path.is_file() and path.stat().st_size == 5_040
+    (extent,) = (
+        (tmp_path / "extents").rglob("*")
+        if (tmp_path / "extents").is_dir()
+        else (
+            path for path in tmp_path.rglob("*") if path.is_file() and path.stat().st_size == 5_040
+        )
     )
     data = extent.read_bytes()
     extent.write_bytes(data[:-1] + b"y")

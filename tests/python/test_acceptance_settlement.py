@@ -52,9 +52,7 @@ def play_settlement(kernel: hanse.Kernel, clock: hanse.ManualClock) -> Facts:
     a = kernel.agents.add("A", kind="group")
     b = kernel.agents.add("B")
     auditor = kernel.agents.add("auditor", kind="human")
-    kernel.capabilities.publish(
-        np.array([b], np.uint64), np.eye(1, 4, dtype=np.float32), price=300
-    )
+    kernel.capabilities.publish(np.array([b], np.uint64), np.eye(1, 4, dtype=np.float32), price=300)
     kernel.ledger.fund(a, 1_000)
     me = kernel.as_agent(a)
     receipt = me.dispatch(
@@ -194,7 +192,7 @@ def test_a_deadline_that_passed_while_the_kernel_was_dead_is_met_on_opening(
         a, b = kernel.agents.add("A", kind="group"), kernel.agents.add("B")
         kernel.ledger.fund(a, 1_000)
         task = kernel.as_agent(a).dispatch(to=b, budget=300, deadline_ns=START_NS + 10**9).task
-    kernel, clock = open_at(tmp_path, now_ns=START_NS + 2 * 10**9)
+    kernel, _ = open_at(tmp_path, now_ns=START_NS + 2 * 10**9)
     with kernel:
         kernel.tick()
         assert kernel.tasks.get(task).state == "expired"

@@ -122,8 +122,16 @@ def test_invariant_19_every_queue_is_bounded_and_says_when_it_is_full() -> None:
 
 
 @LAW
-@given(st.lists(st.tuples(st.sampled_from(["append", "fork", "slice", "release"]),
-                          st.integers(0, 9), st.integers(1, 40)), max_size=15))
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(["append", "fork", "slice", "release"]),
+            st.integers(0, 9),
+            st.integers(1, 40),
+        ),
+        max_size=15,
+    )
+)
 def test_invariant_20_a_latent_is_never_mutated(steps: list[tuple[str, int, int]]) -> None:
     with fresh() as kernel:
         base = kv(20, 0)
