@@ -13,8 +13,9 @@ import shutil
 import sys
 from pathlib import Path
 
-import hanse
 import numpy as np
+
+import hanse
 
 HERE = Path(__file__).resolve().parent
 START_NS = 1_700_000_000_000_000_000

@@ -187,7 +187,7 @@ def test_a_deadline_gives_the_reserve_back(tmp_path: Path) -> None:
 def test_a_deadline_that_passed_while_the_kernel_was_dead_is_met_on_opening(
     tmp_path: Path,
 ) -> None:
-    kernel, clock = open_at(tmp_path)
+    kernel, _ = open_at(tmp_path)
     with kernel:
         a, b = kernel.agents.add("A", kind="group"), kernel.agents.add("B")
         kernel.ledger.fund(a, 1_000)

@@ -7,8 +7,9 @@ import sys
 import sysconfig
 from pathlib import Path
 
-import hanse
 import pytest
+
+import hanse
 from hanse import cli
 
 pytest.importorskip("wordllama", reason="the demo needs wordllama")

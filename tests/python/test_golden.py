@@ -7,9 +7,9 @@ import random
 import shutil
 from pathlib import Path
 
-import hanse
 import pytest
 
+import hanse
 from tests.golden.make import facts, make
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden"

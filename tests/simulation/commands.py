@@ -7,10 +7,10 @@ import math
 import random
 from typing import Any
 
-import hanse
 import numpy as np
-from hanse.errors import HanseError
 
+import hanse
+from hanse.errors import HanseError
 from tests.simulation import rules
 from tests.simulation.model import POLICY_COUNT, Model, Refused
 

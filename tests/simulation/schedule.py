@@ -5,10 +5,10 @@ from __future__ import annotations
 import copy
 from dataclasses import dataclass
 
-import hanse
 import pytest
-from hanse.simulation import SimulatedCrash, SimulatedDisk
 
+import hanse
+from hanse.simulation import SimulatedCrash, SimulatedDisk
 from tests.simulation.commands import (
     START_NS,
     Command,

@@ -6,10 +6,10 @@ A failing schedule prints one line; put it into a test of its own with
 
 from __future__ import annotations
 
-import hanse
 import pytest
-from hanse.simulation import SimulatedCrash, SimulatedDisk
 
+import hanse
+from hanse.simulation import SimulatedCrash, SimulatedDisk
 from tests.simulation.commands import SECOND, START_NS, Performer, answer_of
 from tests.simulation.model import Model
 from tests.simulation.schedule import (

@@ -7,10 +7,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-import hanse
 import pytest
-from hanse.simulation import SimulatedDisk
 
+import hanse
+from hanse.simulation import SimulatedDisk
 from tests.simulation.commands import START_NS, Performer, answer_of, draw
 from tests.simulation.model import Model
 from tests.simulation.schedule import check, check_deliveries, open_kernel, require

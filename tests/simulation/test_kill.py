@@ -17,8 +17,9 @@ import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import hanse
 import pytest
+
+import hanse
 
 SEED = 2024
 CYCLES = 50

@@ -15,8 +15,8 @@ void Flow::sync(const AgentTable& agents, uint64_t policy_epoch, uint64_t versio
   mailboxes.resize(agents.count());
   for (uint32_t i = from; i < agents.count(); ++i) {
     const bool live = agents.live(i);
-    // What waits for a revoked agent becomes dead letters, in the ring too: it may have come and gone
-    // before anyone drained.
+    // What waits for a revoked agent becomes dead letters, in the ring too: it may have come and
+    // gone before anyone drained.
     if ((i >= known || live_[i]) && !live) mailboxes.close_box(agents.id_at(i), Outcome::revoked);
     live_[i] = live;
     groups_[i] = i == 0 ? 0 : agents.parent(i);
