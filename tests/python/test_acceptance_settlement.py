@@ -187,12 +187,12 @@ def test_a_deadline_gives_the_reserve_back(tmp_path: Path) -> None:
 def test_a_deadline_that_passed_while_the_kernel_was_dead_is_met_on_opening(
     tmp_path: Path,
 ) -> None:
-    kernel, clock = open_at(tmp_path)
+    kernel, _ = open_at(tmp_path)
     with kernel:
         a, b = kernel.agents.add("A", kind="group"), kernel.agents.add("B")
         kernel.ledger.fund(a, 1_000)
         task = kernel.as_agent(a).dispatch(to=b, budget=300, deadline_ns=START_NS + 10**9).task
-    kernel, clock = open_at(tmp_path, now_ns=START_NS + 2 * 10**9)
+    kernel, _ = open_at(tmp_path, now_ns=START_NS + 2 * 10**9)
     with kernel:
         kernel.tick()
         assert kernel.tasks.get(task).state == "expired"

@@ -105,7 +105,7 @@ def test_usage_is_posted_whatever_the_verdict_and_the_fee_on_acceptance(world: W
     assert economics.spend == 2 * cost + 10
     assert economics.cost_per_accepted == 2 * cost + 10
     assert economics.usage == hanse.Usage(20, 200, 0, 4)
-    assert economics.reads_share == 200 / 220
+    assert economics.reads_share == 200 / 224
     assert world.kernel.tasks.economics(task_class="sum").accepted == 1
     assert world.kernel.tasks.economics(task_class="none").dispatched == 0
     assert world.kernel.tasks.economics(tier=0).completed == 2

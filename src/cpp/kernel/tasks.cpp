@@ -52,7 +52,7 @@ Position Kernel::Inner::complete_one(uint32_t actor, const Completion& completio
 }
 
 Position Kernel::Inner::judge_one(uint32_t actor, TaskId id, Verdict verdict, AgentId verifier) {
-  // A verifier that was named may speak for itself; else it is the requester's turn.
+  // It is the requester's turn; the verifier whom it names answers for the verdict.
   uint32_t by = index_none;
   if (verifier != id_none) {
     by = agents.index_checked(verifier);
