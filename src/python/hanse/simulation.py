@@ -10,11 +10,7 @@ from typing import Literal
 
 from . import _core
 
-__all__ = ["SimulatedCrash", "SimulatedDisk", "Unsynced"]
-
-# What became of bytes and directory entries that were not synced when the machine died: none of
-# them is there, all are, each by the toss of a coin, or all up to one that is cut.
-Unsynced = Literal["none", "all", "random", "torn"]
+__all__ = ["SimulatedCrash", "SimulatedDisk"]
 
 
 class SimulatedCrash(Exception):
@@ -57,8 +53,14 @@ class SimulatedDisk:
         """How many mutating operations there were."""
         return self._core.operations()
 
-    def recover(self, unsynced: Unsynced, seed: int = 0) -> SimulatedDisk:
-        """The disk that the next boot finds; this one stays as it is."""
+    def recover(
+        self, unsynced: Literal["none", "all", "random", "torn"], seed: int = 0
+    ) -> SimulatedDisk:
+        """The disk that the next boot finds; this one stays as it is.
+
+        unsynced: of the bytes and directory entries that were not synced, none is there, all are,
+        each by the toss of a coin, or all up to one that is cut.
+        """
         return self._of(self._core.recover(unsynced, seed))
 
     def restart(self) -> SimulatedDisk:
