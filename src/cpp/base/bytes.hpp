@@ -19,9 +19,8 @@ class ByteWriter {
   template <class T>
     requires(std::is_arithmetic_v<T> || std::is_enum_v<T>)
   void put(T value) {
-    const size_t at = bytes_.size();
-    bytes_.resize(at + sizeof(T));
-    std::memcpy(bytes_.data() + at, &value, sizeof(T));  // x86-64 and Arm are little-endian.
+    const auto* raw = reinterpret_cast<const uint8_t*>(&value);  // x86-64, Arm: little-endian
+    bytes_.insert(bytes_.end(), raw, raw + sizeof(T));
   }
   void put_raw(Bytes bytes) { bytes_.insert(bytes_.end(), bytes.begin(), bytes.end()); }
   void put_digest(const Digest& digest) { put_raw(digest); }
