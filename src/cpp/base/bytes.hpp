@@ -19,10 +19,11 @@ class ByteWriter {
   template <class T>
     requires(std::is_arithmetic_v<T> || std::is_enum_v<T>)
   void put(T value) {
-    const auto* raw = reinterpret_cast<const uint8_t*>(&value);  // x86-64, Arm: little-endian
-    bytes_.insert(bytes_.end(), raw, raw + sizeof(T));
+    std::memcpy(extend(sizeof(T)), &value, sizeof(T));  // x86-64 and Arm are little-endian.
   }
-  void put_raw(Bytes bytes) { bytes_.insert(bytes_.end(), bytes.begin(), bytes.end()); }
+  void put_raw(Bytes bytes) {
+    if (!bytes.empty()) std::memcpy(extend(bytes.size()), bytes.data(), bytes.size());
+  }
   void put_digest(const Digest& digest) { put_raw(digest); }
   // u32 size, then the bytes.
   void put_bytes(Bytes bytes) {
@@ -39,12 +40,21 @@ class ByteWriter {
     std::memcpy(bytes_.data() + at, &value, sizeof(T));
   }
 
-  Bytes bytes() const { return bytes_; }
-  size_t size() const { return bytes_.size(); }
-  void clear() { bytes_.clear(); }
+  Bytes bytes() const { return {bytes_.data(), size_}; }
+  size_t size() const { return size_; }
+  void clear() { size_ = 0; }
 
  private:
-  std::vector<uint8_t> bytes_;
+  uint8_t* extend(size_t size) {
+    if (bytes_.size() - size_ < size) grow(size);
+    size_ += size;
+    return bytes_.data() + (size_ - size);
+  }
+  // Out of line: inlined into every put, it makes gcc 12 warn of overflows that can't be.
+  [[gnu::noinline]] void grow(size_t size) { bytes_.resize(2 * (size_ + size) + 64); }
+
+  std::vector<uint8_t> bytes_;  // room; the first size_ bytes are written
+  size_t size_ = 0;
 };
 
 // Throws Error(corrupt) instead of reading past the end: the input may be hostile.
