@@ -168,8 +168,8 @@ class Performer:
         ledger, ends = self.kernel.ledger, (id_of(debit), id_of(credit))
         with self.acting(actor):
             if hold_ns is None:
-                return ledger.transfer(*ends, amount, key=key)
-            return ledger.hold(*ends, amount, expires_ns=hold_ns, key=key)
+                return ledger.transfer(*ends, amount, key=key or None)
+            return ledger.hold(*ends, amount, expires_ns=hold_ns, key=key or None)
 
     def resolve(self, actor: int, hold: int, amount: int | None, post: bool) -> int:
         ledger = self.kernel.ledger
