@@ -52,8 +52,7 @@ void StandingBitmaps::build(const Predicate& predicate, uint64_t hash,
   oldest->predicate = predicate;
   oldest->words.assign(capacity_words, 0);
   std::copy(words.begin(), words.end(), oldest->words.begin());
-  oldest->used.store(clock_.fetch_add(1, std::memory_order_relaxed) + 1,
-                     std::memory_order_relaxed);
+  oldest->used.store(clock_.fetch_add(1, std::memory_order_relaxed) + 1, std::memory_order_relaxed);
   oldest->hash.store(hash, std::memory_order_relaxed);
   oldest->readers.store(0, std::memory_order_release);
   standing_ |= 1u << number;

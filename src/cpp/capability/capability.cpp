@@ -275,9 +275,7 @@ void CapabilityStore::refresh_live(uint64_t epoch, const std::function<bool(uint
   live_epoch_.store(epoch, std::memory_order_release);
 }
 
-uint64_t CapabilityStore::live_epoch() const {
-  return live_epoch_.load(std::memory_order_acquire);
-}
+uint64_t CapabilityStore::live_epoch() const { return live_epoch_.load(std::memory_order_acquire); }
 
 void CapabilityStore::search(uint32_t space, MatrixView<const float> queries,
                              std::span<const Feasible> feasible, const SearchOptions& options,

@@ -102,11 +102,11 @@ const char* plan_name(Plan plan);
 
 struct SearchReport {
   Plan plan = Plan::nothing;
-  bool standing = false;    // the filter's bitmap was there already
-  uint32_t feasible = 0;    // rows that the filter lets pass
-  uint32_t candidates = 0;  // rows ranked exactly
+  bool standing = false;          // the filter's bitmap was there already
+  uint32_t feasible = 0;          // rows that the filter lets pass
+  uint32_t candidates = 0;        // rows ranked exactly
   uint32_t hops = 0, visits = 0;  // of the walk
-  uint32_t pending = 0;     // rows not yet in the graph, looked at beside it
+  uint32_t pending = 0;           // rows not yet in the graph, looked at beside it
 };
 
 struct SearchOptions {
@@ -125,8 +125,8 @@ struct SearchOptions {
 
 // An offer on its way into an auction: the feasible ones are handed out before anyone is chosen, so
 // that money decides only among those who may have the task. A sealed window takes bids for
-// (agent, offer, version) until it closes and chooses by bid and `quality`; a dispatch to the winner
-// fails if the version has moved.
+// (agent, offer, version) until it closes and chooses by bid and `quality`; a dispatch to the
+// winner fails if the version has moved.
 struct AuctionCandidate {
   uint32_t row, agent, offer, version;
   int64_t price;   // the ask

@@ -109,7 +109,7 @@ struct RowBlock {
   float reputation[rows_in_block] = {};
   uint64_t skills[rows_in_block] = {};
   uint64_t policy_bits[rows_in_block] = {};
-  uint64_t id[rows_in_block] = {};  // of the index alone
+  uint64_t id[rows_in_block] = {};              // of the index alone
   std::unique_ptr<float, FreeDeleter> vectors;  // [rows_in_block, stride], 64-byte aligned
 
   int64_t key(Numeric column, uint32_t i) const {
@@ -131,8 +131,8 @@ struct RowBlock {
 //   do sequence = begin_read(cell); … while (!still(cell, sequence))
 inline uint32_t begin_read(const uint32_t& sequence) {
   for (;;) {
-    const uint32_t seen = std::atomic_ref<uint32_t>(const_cast<uint32_t&>(sequence))
-                              .load(std::memory_order_acquire);
+    const uint32_t seen =
+        std::atomic_ref<uint32_t>(const_cast<uint32_t&>(sequence)).load(std::memory_order_acquire);
     if ((seen & 1) == 0) return seen;
   }
 }
@@ -155,8 +155,8 @@ class RowChange {
   uint32_t& sequence_;
 };
 
-// How many rows that can be found have which values: what selectivity is estimated from. One writer;
-// any reader.
+// How many rows that can be found have which values: what selectivity is estimated from. One
+// writer; any reader.
 struct Statistics {
   static constexpr uint32_t buckets = 256;
 

@@ -23,7 +23,7 @@ void CapabilitySpace::set_pending(uint32_t row) {
 void CapabilitySpace::encode(std::span<const uint32_t> put_rows, uint32_t threads) {
   Quantised* present = quantised_.load(std::memory_order_relaxed);
   if (present == nullptr) {
-    if (row_count() >= rows_for_codes && spec.dim >= code_dim_min) start_codes(threads);
+    if (row_count() > rows_for_codes && spec.dim >= code_dim_min) start_codes(threads);
     return;
   }
   std::vector<const float*> vectors(put_rows.size());

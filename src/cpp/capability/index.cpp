@@ -356,13 +356,13 @@ uint32_t CapabilityIndex::audit(uint32_t query_max) {
     options.recall = sample.recall;
     options.rankings = {&sample.ranking, 1};
     const MatrixView<const float> query{sample.query.data(), 1, sample.query.size()};
-    search_space(*space_, table_,
-                 {query, {&sample.feasible, 1}, options, {found.data(), 1, sample.k},
-                  {&found_count, 1}});
+    search_space(
+        *space_, table_,
+        {query, {&sample.feasible, 1}, options, {found.data(), 1, sample.k}, {&found_count, 1}});
     options.recall = 1;
-    search_space(*space_, table_,
-                 {query, {&sample.feasible, 1}, options, {exact.data(), 1, sample.k},
-                  {&exact_count, 1}});
+    search_space(
+        *space_, table_,
+        {query, {&sample.feasible, 1}, options, {exact.data(), 1, sample.k}, {&exact_count, 1}});
     if (exact_count == 0) continue;
     const float worst = exact[size_t(exact_count) - 1].score;
     const auto good = std::count_if(found.begin(), found.begin() + found_count,
@@ -398,8 +398,7 @@ IndexStats CapabilityIndex::stats() const {
 
 uint64_t CapabilityIndex::memory_bytes() const {
   const Lock lock(space_->writer);
-  return space_->memory_bytes() + free_rows_.capacity() * sizeof(uint32_t) +
-         row_of_.memory_bytes();
+  return space_->memory_bytes() + free_rows_.capacity() * sizeof(uint32_t) + row_of_.memory_bytes();
 }
 
 }  // namespace hanse

@@ -19,8 +19,8 @@ namespace hanse {
 
 // Attributes of a change; a column is empty (not given), one value for all, or one a row.
 struct IndexColumns {
-  Column<int64_t> price;    // >= 0
-  Column<int64_t> updated;  // >= 0, a time in the caller's unit
+  Column<int64_t> price;           // >= 0
+  Column<int64_t> updated;         // >= 0, a time in the caller's unit
   Column<float> load, reputation;  // not NaN
   Column<uint64_t> skills, policy_bits;
   Column<uint32_t> tenant;  // below index_none
@@ -38,14 +38,14 @@ struct IndexOptions {
 
 struct IndexStats {
   uint64_t count = 0, places = 0, memory_bytes = 0;
-  uint64_t pending = 0;      // rows not yet in the graph, looked at beside it
-  bool quantised = false;    // large enough for codes and a graph
+  uint64_t pending = 0;    // rows not yet in the graph, looked at beside it
+  bool quantised = false;  // large enough for codes and a graph
   uint64_t graph_nodes = 0, graph_removed = 0, graph_edges = 0, graph_memory_bytes = 0;
-  uint64_t searches = 0, hops = 0, visits = 0;   // of walks
-  uint64_t plans[plan_count] = {};               // queries by plan
-  uint64_t standing_hits = 0;                    // queries whose filter had its bitmap already
-  uint64_t audited = 0;                          // queries that `audit` ran again
-  double recall_estimate = -1;                   // over them; -1: none yet
+  uint64_t searches = 0, hops = 0, visits = 0;  // of walks
+  uint64_t plans[plan_count] = {};              // queries by plan
+  uint64_t standing_hits = 0;                   // queries whose filter had its bitmap already
+  uint64_t audited = 0;                         // queries that `audit` ran again
+  double recall_estimate = -1;                  // over them; -1: none yet
 };
 
 class Audit;
@@ -106,8 +106,7 @@ class CapabilityIndex {
   void save(const std::string& path) const;
   // `view` maps the vectors from the file instead of reading them. Throws corrupt, log_version,
   // unusable_directory; field "path".
-  static std::unique_ptr<CapabilityIndex> load(const std::string& path, bool view,
-                                               bool background);
+  static std::unique_ptr<CapabilityIndex> load(const std::string& path, bool view, bool background);
 
  private:
   friend struct IndexImage;

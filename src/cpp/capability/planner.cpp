@@ -10,8 +10,8 @@ namespace hanse {
 namespace {
 
 // Nanoseconds on one core, measured at 384 dimensions; only their proportions matter.
-constexpr double row_ns = 110;       // one row looked up
-constexpr double code_ns = 3.2;      // one sign code in a scan of many
+constexpr double row_ns = 110;           // one row looked up
+constexpr double code_ns = 3.2;          // one sign code in a scan of many
 constexpr double codes_base_ns = 7'000;  // rotating the query, ranking the best again
 constexpr double walk_base_ns = 9'000;
 constexpr double walk_step_ns = 420;  // for each unit of width, without a filter
@@ -50,9 +50,9 @@ Plan plan_query(const CapabilitySpace& space, const SearchOptions& options,
   const double share = feasible / std::max(1.0, double(space.row_count()));
   const double width = walk_width(options, space.row_count());
   // A walk under a filter meets infeasible rows as 1 / share, and goes through some of them.
-  const double walk_cost = walk_base_ns + width * walk_step_ns * (0.3 + 0.7 * size) /
-                                              std::sqrt(std::max(share, 1e-6)) +
-                           share * space.pending_count() * code_ns * size;
+  const double walk_cost =
+      walk_base_ns + width * walk_step_ns * (0.3 + 0.7 * size) / std::sqrt(std::max(share, 1e-6)) +
+      share * space.pending_count() * code_ns * size;
   if (rows_cost <= codes_cost && rows_cost <= walk_cost) return Plan::rows;
   return codes_cost <= walk_cost ? Plan::codes : Plan::walk;
 }

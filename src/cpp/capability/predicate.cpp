@@ -73,8 +73,8 @@ void test_tenant(const Part& part, const SearchTable& table, uint32_t tenant) {
 
 void test_region(const Part& part, const SearchTable& table, uint16_t region) {
   uint64_t edges[words_in_block];
-  table.between16(part.block.region + part.first_row(), part.word_count, region, region,
-                  part.words, edges);
+  table.between16(part.block.region + part.first_row(), part.word_count, region, region, part.words,
+                  edges);
 }
 
 void test_tier(const Part& part, const SearchTable& table, const Predicate& predicate) {
@@ -123,8 +123,8 @@ void run_test(TestOrder::Test test, const Predicate& p, const SearchTable& table
       return test_bits(part, part.block.skill_slices.load(std::memory_order_acquire), p.skills_all,
                        p.skills_any, p.skills_none);
     case TestOrder::policy:
-      return test_bits(part, part.block.policy_slices.load(std::memory_order_acquire),
-                       p.policy_all, 0, p.policy_none);
+      return test_bits(part, part.block.policy_slices.load(std::memory_order_acquire), p.policy_all,
+                       0, p.policy_none);
   }
 }
 
@@ -214,7 +214,8 @@ Predicate compile(const Feasible& f) {
   p.tier_max = f.tier_max;
   p.never = (f.skills_all & f.skills_none) != 0 || (f.policy_all & f.policy_none) != 0 ||
             f.tier_min > f.tier_max;
-  for (const RangeTest& range : p.ranges) p.never = p.never || (range.on && range.least > range.most);
+  for (const RangeTest& range : p.ranges)
+    p.never = p.never || (range.on && range.least > range.most);
   return p;
 }
 

@@ -9,7 +9,7 @@ namespace hanse {
 
 namespace {
 
-constexpr uint32_t slack = 16;           // candidates beyond k + k / 8
+constexpr uint32_t slack = 16;             // candidates beyond k + k / 8
 constexpr uint32_t candidates_max = 4096;  // beyond this a ranking is answered by the exact scan
 // An int8 product is off by about 0.1 % of the norms; this is more than any seen.
 constexpr double int8_error = 0.01;
@@ -90,8 +90,7 @@ bool Answer::complete(uint32_t keep, uint32_t found) const {
   const double norms = query_.norm * space_.norm_max();
   const double similarity = scratch_.candidates[found - 1].score + int8_error * norms;
   const Match& last = ranked[wanted_ - 1];
-  return similarity + bonus_bound(query_.ranking, query_.predicate, space_.statistics) <
-         last.score;
+  return similarity + bonus_bound(query_.ranking, query_.predicate, space_.statistics) < last.score;
 }
 
 bool Answer::run_codes() {
@@ -111,16 +110,15 @@ bool Answer::run_codes() {
   return false;
 }
 
-// Rows that the filter lets pass and the graph doesn't know yet, looked at by their codes and merged
-// with the `count` candidates that the walk found.
+// Rows that the filter lets pass and the graph doesn't know yet, looked at by their codes and
+// merged with the `count` candidates that the walk found.
 uint32_t Answer::add_pending(uint32_t count) {
   if (scratch_.rows.empty()) return count;
   query_.report.pending = uint32_t(scratch_.rows.size());
   const uint32_t keep = request_.options.k + slack;
   scratch_.candidates.resize(count + keep);
-  const uint32_t more =
-      quantised_->codes.scan_rows(scratch_.query, scratch_.rows, keep, 0, scratch_.scan,
-                                  scratch_.candidates.data() + count);
+  const uint32_t more = quantised_->codes.scan_rows(
+      scratch_.query, scratch_.rows, keep, 0, scratch_.scan, scratch_.candidates.data() + count);
   const auto begin = scratch_.candidates.begin();
   const auto end = begin + ptrdiff_t(count + more);
   std::sort(begin, end, [](const Candidate8& a, const Candidate8& b) { return a.row < b.row; });

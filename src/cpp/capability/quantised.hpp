@@ -7,7 +7,7 @@
 
 namespace hanse {
 
-// Spaces with fewer rows, or of fewer dimensions, are searched exactly.
+// Spaces with no more rows, or of fewer dimensions than codes have, are searched exactly.
 constexpr uint32_t rows_for_codes = 4096;
 
 struct Quantised {

@@ -35,8 +35,7 @@ struct PreparedQuery {
            (given[row / rows_in_word] >> row % rows_in_word & 1) != 0;
   }
   bool same_mask(const PreparedQuery& other) const {
-    return hash == other.hash && given.data() == other.given.data() &&
-           predicate == other.predicate;
+    return hash == other.hash && given.data() == other.given.data() && predicate == other.predicate;
   }
 };
 

@@ -1,8 +1,8 @@
 // Exact top-k in two steps. A scan in float32, whose order of summation is the instruction set's
 // own, keeps somewhat more than k candidates; they are looked up again in double, which is the same
 // everywhere. A bound on the float32 error decides whether a row that the scan dropped could still
-// belong to the answer; if so, a second scan keeps every row above that bound. So the answer doesn't
-// depend on the instruction set, the number of threads or the other queries of the batch.
+// belong to the answer; if so, a second scan keeps every row above that bound. So the answer
+// doesn't depend on the instruction set, the number of threads or the other queries of the batch.
 #include "capability/scan.hpp"
 
 #include <algorithm>
@@ -13,9 +13,9 @@
 namespace hanse {
 namespace {
 
-constexpr uint32_t slack = 16;               // candidates kept beyond k + k / 8
+constexpr uint32_t slack = 16;                 // candidates kept beyond k + k / 8
 constexpr size_t chunk_size_bytes = 20 << 10;  // rows of a chunk stay in the L1 cache beside a tile
-constexpr size_t kept_max = 1 << 16;         // scratch larger than this is given back
+constexpr size_t kept_max = 1 << 16;           // scratch larger than this is given back
 
 // Keeps the best `keep`.
 void trim(ScanQuery& query) {
@@ -40,13 +40,8 @@ double error_bound(uint32_t stride, double query_norm, double norm_max) {
 }  // namespace
 
 ExactScan::ExactScan(const CapabilitySpace& space, const SearchTable& table,
-                     const SearchRequest& request, uint32_t row_count,
-                     ScanScratch32& scratch)
-    : space_(space),
-      table_(table),
-      request_(request),
-      scratch_(scratch),
-      row_count_(row_count) {
+                     const SearchRequest& request, uint32_t row_count, ScanScratch32& scratch)
+    : space_(space), table_(table), request_(request), scratch_(scratch), row_count_(row_count) {
   const size_t row_bytes = space.stride * sizeof(float);
   rows_in_chunk_ = std::clamp(uint32_t(chunk_size_bytes / row_bytes) / rows_in_group, 1u,
                               rows_in_chunk_max / rows_in_group) *

@@ -16,8 +16,8 @@ namespace {
 constexpr uint32_t k_max = 1024;
 constexpr uint32_t effort_min = 16, effort_max = 4096;
 constexpr uint32_t queries_in_group_max = 256;
-constexpr size_t group_size_bytes = 256 << 10;  // queries of a group stay in the L2 cache
-constexpr size_t masks_size_bytes = 64 << 20;   // of all bitmaps of a group
+constexpr size_t group_size_bytes = 256 << 10;            // queries of a group stay in the L2 cache
+constexpr size_t masks_size_bytes = 64 << 20;             // of all bitmaps of a group
 constexpr uint64_t work_for_threads = uint64_t(1) << 24;  // multiply-adds that outweigh a spawn
 constexpr uint32_t rows_for_standing = 4096;  // below this a bitmap is made faster than found
 
@@ -83,9 +83,10 @@ void Searcher::run_group(size_t first, size_t count) {
   }
   // Queries with the same filter come to stand side by side: their bitmap is made once.
   if (request_.feasible.size() > 1 || request_.options.masks.rows > 1)
-    std::stable_sort(order.begin(), order.end(), [](const PreparedQuery* a, const PreparedQuery* b) {
-      return a->hash != b->hash ? a->hash < b->hash : a->given.data() < b->given.data();
-    });
+    std::stable_sort(
+        order.begin(), order.end(), [](const PreparedQuery* a, const PreparedQuery* b) {
+          return a->hash != b->hash ? a->hash < b->hash : a->given.data() < b->given.data();
+        });
 
   size_t distinct = 0;
   for (size_t i = 0; i < count; ++i) distinct += i == 0 || !order[i]->same_mask(*order[i - 1]);
@@ -176,8 +177,7 @@ void put_first(std::span<Match> matches, int32_t& count, const Match& newcomer) 
   matches[0] = newcomer;
 }
 
-void explore(const CapabilitySpace& space, const SearchTable& table,
-             const SearchRequest& request) {
+void explore(const CapabilitySpace& space, const SearchTable& table, const SearchRequest& request) {
   const SearchOptions& options = request.options;
   for (size_t i = 0; i < request.queries.rows && !options.rankings.empty(); ++i) {
     Ranking ranking = options.rankings[options.rankings.size() == 1 ? 0 : i];
@@ -199,8 +199,7 @@ void explore(const CapabilitySpace& space, const SearchTable& table,
                               {&newcomer, 1, 1},
                               {&count, 1}};
     Searcher(space, table, alone, thread_scratch()).run(0, 1);
-    if (count == 1)
-      put_first(request.matches_out.row_span(i), request.counts_out[i], newcomer);
+    if (count == 1) put_first(request.matches_out.row_span(i), request.counts_out[i], newcomer);
   }
 }
 
@@ -210,9 +209,10 @@ void check_rankings(const SearchOptions& options, size_t query_count) {
                 std::to_string(options.rankings.size()) + " rankings for " +
                     std::to_string(query_count) + " queries; give 1 or as many as queries");
   for (const Ranking& ranking : options.rankings) {
-    for (const auto& [name, weight] :
-         {std::pair{"ranking.price", ranking.price}, {"ranking.load", ranking.load},
-          {"ranking.reputation", ranking.reputation}, {"ranking.recency", ranking.recency}})
+    for (const auto& [name, weight] : {std::pair{"ranking.price", ranking.price},
+                                       {"ranking.load", ranking.load},
+                                       {"ranking.reputation", ranking.reputation},
+                                       {"ranking.recency", ranking.recency}})
       if (!std::isfinite(weight)) throw Error(ErrorCode::out_of_range, name, "is not finite");
     if (!(ranking.explore >= 0 && ranking.explore <= 1))
       throw Error(ErrorCode::out_of_range, "ranking.explore",
@@ -247,7 +247,8 @@ void check_feasible(std::span<const Feasible> feasible, size_t query_count) {
                 std::to_string(feasible.size()) + " filters for " + std::to_string(query_count) +
                     " queries; give 1 or as many as queries");
   for (const Feasible& f : feasible)
-    for (const auto& [name, bound] : {std::pair{"load", f.load_min}, {"load", f.load_max},
+    for (const auto& [name, bound] : {std::pair{"load", f.load_min},
+                                      {"load", f.load_max},
                                       {"reputation", f.reputation_min},
                                       {"reputation", f.reputation_max}})
       if (std::isnan(bound)) throw Error(ErrorCode::out_of_range, name, "a bound is NaN");

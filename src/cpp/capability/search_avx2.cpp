@@ -39,7 +39,8 @@ struct Avx2Words {
   }
 
   static uint64_t between(const uint16_t* values, uint16_t least, uint16_t most, uint64_t& edges) {
-    const __m256i lowest = _mm256_set1_epi16(short(least)), highest = _mm256_set1_epi16(short(most));
+    const __m256i lowest = _mm256_set1_epi16(short(least)),
+                  highest = _mm256_set1_epi16(short(most));
     const auto inside = [&](__m256i x) {
       return _mm256_cmpeq_epi16(x, _mm256_min_epu16(_mm256_max_epu16(x, lowest), highest));
     };
@@ -68,9 +69,9 @@ struct Avx2Words {
 
 }  // namespace
 
-const SearchTable search_table_avx2 = {
-    CpuLevel::avx2,       Avx2::queries_in_tile, score_tile<Avx2>, between16<Avx2Words>,
-    between8<Avx2Words>, count_bits};
+const SearchTable search_table_avx2 = {CpuLevel::avx2,      Avx2::queries_in_tile,
+                                       score_tile<Avx2>,    between16<Avx2Words>,
+                                       between8<Avx2Words>, count_bits};
 
 const SearchTable* const search_tables_native[] = {&search_table_avx2, &search_table_avx512,
                                                    nullptr};

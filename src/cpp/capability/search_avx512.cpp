@@ -51,8 +51,8 @@ struct Avx512Words {
 
 }  // namespace
 
-const SearchTable search_table_avx512 = {CpuLevel::avx512, Avx512::queries_in_tile,
-                                         score_tile<Avx512>, between16<Avx512Words>,
+const SearchTable search_table_avx512 = {CpuLevel::avx512,      Avx512::queries_in_tile,
+                                         score_tile<Avx512>,    between16<Avx512Words>,
                                          between8<Avx512Words>, count_bits};
 
 }  // namespace hanse
