@@ -14,7 +14,9 @@
 // its own, beside one writer (write, write_many, erase) at a time, which the caller sees to.
 #pragma once
 
+#include <algorithm>
 #include <atomic>
+#include <deque>
 #include <memory>
 #include <span>
 #include <vector>
@@ -56,13 +58,15 @@ struct CodeQuery {
   std::unique_ptr<uint8_t, void (*)(void*)> memory{nullptr, nullptr};
   float* rotated = nullptr;    // [2 * padded]
   int8_t* int8 = nullptr;      // [padded]
+  uint8_t* nibbles = nullptr;  // [padded]: what the planes are made of
   uint64_t* planes = nullptr;  // [query_bits, padded / 64]
   uint32_t padded = 0;
   float int8_scale = 0;    // of one unit of int8
   int32_t int8_sum = 0;    // 128 * sum(int8)
   float plane_scale = 0;   // of one unit of the planes, times 2
-  float plane_offset = 0;  // sum of the rotated components
+  float plane_offset = 0;  // sum of the components as the planes have them
   float base = 0;          // inner product with the centre: what every score adds
+  float centre_weight = 1, square_weight = 0;  // which of a row's two constants a score takes
 };
 
 // What a scan needs, kept from one query to the next: no allocation once it has seen the largest.
@@ -79,6 +83,8 @@ struct CodeOptions {
   uint64_t seed = 1;                    // of the rotation
   CpuLevel level = CpuLevel::baseline;  // one that this machine has; answers don't differ
 };
+
+class BestRows;
 
 class CodeTable {
  public:
@@ -124,31 +130,78 @@ class CodeTable {
   friend class Graph;
   friend class GraphWalk;
 
-  // In front of a slot's bits; 64 bytes with the bits of 384 dimensions.
-  struct Factors {
-    float sign_scale;  // of the sum over signs
-    float int8_scale;
-    float half_square;  // half the squared norm, for distances between rows
-    uint32_t unused;
-  };
+  using Factors = CodeFactors;
 
   const Factors& factors(uint32_t slot) const {
     return *reinterpret_cast<const Factors*>(signs_.at(slot));
   }
-  const uint64_t* bits(uint32_t slot) const {
-    return reinterpret_cast<const uint64_t*>(signs_.at(slot) + sizeof(Factors));
-  }
+  const uint8_t* record(uint32_t slot) const { return signs_.at(slot); }
   const uint8_t* int8(uint32_t slot) const { return int8_.at(slot); }
-  uint32_t slot_of(uint32_t row) const;
+  static std::atomic<uint32_t>& word(const SlotArena& arena, uint32_t i) {
+    return *reinterpret_cast<std::atomic<uint32_t>*>(arena.at(i));
+  }
+  uint32_t slot_of(uint32_t row) const {  // index_none where nothing is
+    if (row >= row_end()) return index_none;
+    return word(slots_, row).load(std::memory_order_acquire) - 1;
+  }
   // index_none once the row holds something else.
-  uint32_t row_of(uint32_t slot) const;
+  uint32_t row_of(uint32_t slot) const {
+    return word(rows_, slot).load(std::memory_order_acquire) - 1;
+  }
+  uint32_t slot_end() const { return slot_end_.load(std::memory_order_acquire); }
 
-  Rotation rotation_;
+  // Estimates of `count` records.
+  void sign_scores(const CodeQuery& query, const uint8_t* const* records, uint32_t count,
+                   float* scores_out) const {
+    kernels_.sign_scores({query.planes, records, count, query.padded / 64, query.plane_scale,
+                          query.plane_offset, query.centre_weight, query.square_weight,
+                          scores_out});
+  }
+  float int8_score(const CodeQuery& query, const Factors& of, int32_t dot) const {
+    return of.int8_scale * query.int8_scale * float(dot - query.int8_sum) +
+           (query.centre_weight * of.centre_dot - query.square_weight * of.half_square);
+  }
+
+  // The query whose scores are nearness to what `slot` holds: the inner product less half the
+  // square of the other.
+  void prepare_slot(uint32_t slot, CodeQuery& query_out) const;
+  // A held slot is not reused when its row gets another, but when it is released.
+  void hold(uint32_t slot) { held_[slot] = 1; }
+  void release(uint32_t slot);
+
+  struct Gone {
+    uint32_t slot;
+    uint64_t mark;
+  };
+  uint32_t take_slot();
+  void fill(uint32_t slot, const float* vector, float* scratch);
+  void publish(uint32_t row, uint32_t slot);
+  void quantise(CodeQuery& query) const;
+  void reserve(CodeQuery& query) const;
+
+  struct Gulp;
+  template <class Best>
+  void drain(const CodeQuery& query, Gulp& gulp, Best& best) const;
+  // Ranks what `scratch` kept by int8.
+  uint32_t glance(const CodeQuery& query, uint32_t keep, ScanScratch& scratch,
+                  Candidate8* candidates_out) const;
+  void scan_share(std::span<const CodeQuery* const> queries, std::span<const RowMask> masks,
+                  uint32_t first_row, uint32_t last_row, std::vector<BestRows>& best) const;
+  // How many int8 products find nearly all of the best `keep` where the sign codes are good.
+  static uint32_t look_of(uint32_t keep, uint32_t look) {
+    return look != 0 ? std::max(look, keep) : 48 + 4 * keep;
+  }
+
   const CodeKernels& kernels_;
+  Rotation rotation_;
   SlotArena signs_, int8_, rows_, slots_;  // rows_: slot -> row; slots_: row -> slot
   ReadEpochs epochs_;
   std::vector<float> centre_;  // rotated
-  std::atomic<uint32_t> row_count_{0}, row_end_{0};
+  std::atomic<uint32_t> row_count_{0}, row_end_{0}, slot_end_{0};
+  // The writer's alone.
+  std::vector<uint8_t> held_;
+  std::vector<uint32_t> free_;
+  std::deque<Gone> gone_;  // in the order of their marks
 };
 
 }  // namespace hanse

@@ -26,10 +26,10 @@ class ReadEpochs {
     std::atomic<uint64_t>* place_;
   };
 
-  // After what was taken away can no longer be found: a mark that `passed` is asked with later.
+  // After something can no longer be found: a mark. Once `oldest` is no less, nobody sees it.
   uint64_t retire() { return epoch_.fetch_add(1) + 1; }
-  // No reader is left that entered before `mark`.
-  bool passed(uint64_t mark) const;
+  // The mark that the earliest reader entered at; UINT64_MAX where nobody reads.
+  uint64_t oldest() const;
 
  private:
   static constexpr uint64_t idle = UINT64_MAX;

@@ -19,13 +19,32 @@ constexpr uint32_t panel_rows = 16;
 constexpr uint32_t panels_in_tile = 4;
 constexpr uint32_t queries_in_panel_tile = 6;
 
+// What precedes the bits of a code, all about the vector less the centre.
+struct CodeFactors {
+  float sign_scale;   // of the sum over signs
+  float int8_scale;   // of one unit of int8
+  float centre_dot;   // inner product with the centre
+  float half_square;  // half the squared norm, for distances between rows
+};
+
+// Scores of records, each of which is CodeFactors and `words` words of bits. With s the sum over
+// the set bits of the query's components, signed numbers of `query_bits` bits:
+//   sign_scale * (plane_scale * s - plane_offset) + centre_weight * centre_dot
+//                                                 - square_weight * half_square
+// rounded after each operation, so that all instruction sets agree bit for bit.
+struct SignJob {
+  const uint64_t* planes;         // [query_bits, words]
+  const uint8_t* const* records;  // [count]
+  uint32_t count, words;
+  float plane_scale, plane_offset, centre_weight, square_weight;
+  float* scores_out;  // [count]
+};
+
 struct CodeKernels {
   CpuLevel level;
   const char* name;
-  // For each record: sum over its set bits of the query's component, which is a signed number of
-  // `query_bits` bits. planes [query_bits, words], records [count] of `words` words each.
-  void (*sign_sums)(const uint64_t* planes, const uint64_t* const* records, uint32_t count,
-                    uint32_t words, int32_t* sums_out);
+  // Estimates from sign codes.
+  void (*sign_scores)(const SignJob& job);
   // Inner products of int8 `query` with rows stored with 128 added, less nothing: the caller takes
   // 128 * sum(query) away. dim is a multiple of 64, everything 64-byte aligned.
   void (*dots)(const int8_t* query, const uint8_t* const* rows, uint32_t count, uint32_t dim,
