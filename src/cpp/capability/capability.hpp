@@ -138,6 +138,8 @@ struct AuctionCandidate {
 struct Refusals {
   uint64_t withdrawn = 0, revoked = 0, slots = 0, tenant = 0, policy = 0, price = 0, tier = 0,
            skills = 0, region = 0, load = 0, reputation = 0, updated = 0;
+
+  Refusals& operator+=(const Refusals& other);
 };
 
 struct CapabilitySpace;

@@ -70,7 +70,10 @@ inline uint16_t code_of(float value) {
 constexpr uint16_t tenant_code(uint32_t tenant) { return uint16_t(tenant); }
 
 struct FreeDeleter {
-  void operator()(void* memory) const { std::free(memory); }
+  bool owned = true;
+  void operator()(void* memory) const {
+    if (owned) std::free(memory);
+  }
 };
 
 // 64 sets of one bit a row, bit-major. Made when a block's first bit is set.
@@ -80,7 +83,7 @@ struct BitSlices {
 
 // Never moves once made. Columns begin as zeros, so rows not yet there are infeasible.
 struct RowBlock {
-  explicit RowBlock(uint32_t stride);
+  RowBlock(uint32_t stride, float* mapped);
   ~RowBlock();
   RowBlock(const RowBlock&) = delete;
   RowBlock& operator=(const RowBlock&) = delete;

@@ -55,8 +55,6 @@ void check_columns(const IndexColumns& c, size_t count) {
   check_column("tier", c.tier, count, any);
 }
 
-uint64_t hash_id(uint64_t id) { return mix64(id + 0x9e3779b97f4a7c15); }
-
 Attributes attributes_of(const RowBlock& b, uint32_t i) {
   Attributes a;
   a.agent = b.agent[i];
@@ -115,14 +113,16 @@ void CapabilityIndex::run_background(std::stop_token stop) {
   }
 }
 
-void CapabilityIndex::settle() {
+void CapabilityIndex::settle(size_t changed) {
   if (space_->pending_count() == 0) return;
   if (options_.background) {
     const Lock lock(wake_mutex_);
     wake_.notify_one();
     return;
   }
-  while (space_->fold(rows_in_fold, 1) != 0) continue;
+  // What a change leaves behind, and some of what was there after a load.
+  const size_t turns = changed / rows_in_fold + 16;
+  for (size_t i = 0; i < turns && space_->fold(rows_in_fold, 1) != 0;) ++i;
 }
 
 uint32_t CapabilityIndex::row_of(uint64_t id) const {
@@ -208,7 +208,7 @@ void CapabilityIndex::write(std::span<const uint64_t> ids, MatrixView<const floa
     }
     space_->encode(rows, threads);
   }
-  settle();
+  settle(rows.size());
 }
 
 void CapabilityIndex::add(std::span<const uint64_t> ids, MatrixView<const float> vectors,
@@ -269,7 +269,7 @@ uint64_t CapabilityIndex::remove(std::span<const uint64_t> ids) {
       ++removed;
     }
   }
-  settle();
+  settle(removed);
   return removed;
 }
 

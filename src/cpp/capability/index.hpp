@@ -108,8 +108,14 @@ class CapabilityIndex {
   // unusable_directory; field "path".
   static std::unique_ptr<CapabilityIndex> load(const std::string& path, bool view, bool background);
 
+  // The same as bytes.
+  std::vector<uint8_t> to_bytes() const;
+  static std::unique_ptr<CapabilityIndex> from_bytes(Bytes bytes, bool background);
+
  private:
   friend struct IndexImage;
+
+  static uint64_t hash_id(uint64_t id) { return mix64(id + 0x9e3779b97f4a7c15); }
 
   uint32_t row_of(uint64_t id) const;
   void check(std::span<const uint64_t> ids, MatrixView<const float> vectors,
@@ -118,7 +124,8 @@ class CapabilityIndex {
              const IndexColumns& columns, bool replace, uint32_t threads);
   uint32_t row_for(uint64_t id, bool& is_new);
   void apply(std::span<const uint32_t> rows, const IndexColumns& columns);
-  void settle();
+  // After a change of so many rows.
+  void settle(size_t changed);
   void run_background(std::stop_token stop);
 
   IndexOptions options_;

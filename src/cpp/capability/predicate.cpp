@@ -261,6 +261,15 @@ void count_refusal(const Predicate& p, const RowBlock& b, uint32_t i, Refusals& 
     ++refusals.updated;
 }
 
+Refusals& Refusals::operator+=(const Refusals& other) {
+  for (uint64_t Refusals::* field :
+       {&Refusals::withdrawn, &Refusals::revoked, &Refusals::slots, &Refusals::tenant,
+        &Refusals::policy, &Refusals::price, &Refusals::tier, &Refusals::skills, &Refusals::region,
+        &Refusals::load, &Refusals::reputation, &Refusals::updated})
+    this->*field += other.*field;
+  return *this;
+}
+
 TestOrder order_tests(const Predicate& predicate, const Statistics& statistics) {
   using enum TestOrder::Test;
   constexpr std::pair<TestOrder::Test, uint32_t> all[] = {

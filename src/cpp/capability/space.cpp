@@ -6,6 +6,7 @@
 #include <cmath>
 #include <new>
 
+#include "capability/mapping.hpp"
 #include "capability/quantised.hpp"
 
 namespace hanse {
@@ -34,7 +35,9 @@ float* allocate_vectors(uint32_t stride) {
 
 }  // namespace
 
-RowBlock::RowBlock(uint32_t stride) : vectors(allocate_vectors(stride)) {}
+RowBlock::RowBlock(uint32_t stride, float* mapped)
+    : vectors(mapped != nullptr ? mapped : allocate_vectors(stride),
+              FreeDeleter{mapped == nullptr}) {}
 
 RowBlock::~RowBlock() {
   delete skill_slices.load();
@@ -49,8 +52,8 @@ BlockDirectory::~BlockDirectory() {
     }
 }
 
-void BlockDirectory::add(uint32_t stride) {
-  auto block = std::make_unique<RowBlock>(stride);
+void BlockDirectory::add(uint32_t stride, float* mapped) {
+  auto block = std::make_unique<RowBlock>(stride, mapped);
   std::atomic<Page*>& page = pages_[count_ / page_size];
   if (page.load(std::memory_order_relaxed) == nullptr)
     page.store(new Page, std::memory_order_release);
@@ -103,6 +106,31 @@ uint32_t CapabilitySpace::append() {
   poke(block(row).flags[slot(row)], row_live);
   row_count_.store(row + 1, std::memory_order_release);
   return row;
+}
+
+void CapabilitySpace::adopt(uint32_t count, const float* stored, double longest,
+                            std::shared_ptr<const Mapping> mapping) {
+  mapping_ = std::move(mapping);
+  norm_max_.store(longest, std::memory_order_release);
+  for (uint32_t row = 0; row < count; row += rows_in_block) {
+    const float* from = stored + size_t(row) * stride;
+    const uint32_t rows_here = std::min(rows_in_block, count - row);
+    const bool stays = mapping_ != nullptr && rows_here == rows_in_block;
+    blocks.add(stride, stays ? const_cast<float*>(from) : nullptr);
+    RowBlock& b = block(row);
+    if (!stays) std::copy_n(from, size_t(rows_here) * stride, b.vectors.get());
+    for (uint32_t i = 0; i < rows_here; ++i) poke(b.flags[i], row_live | row_has_room);
+  }
+  row_count_.store(count, std::memory_order_release);
+}
+
+void CapabilitySpace::put_stored(uint32_t row, const Attributes& attributes) {
+  RowBlock& b = block(row);
+  const uint32_t i = slot(row);
+  write_columns(b, i, attributes);
+  poke(b.flags[i], uint8_t(b.flags[i] | row_found));
+  refresh_room(row);
+  statistics.count_row(b, i, 1);
 }
 
 void CapabilitySpace::put(uint32_t row, const Attributes& attributes, const float* given,

@@ -38,7 +38,8 @@ class BlockDirectory {
     return *pages_[number / page_size].load(std::memory_order_acquire)->blocks[number % page_size];
   }
   uint32_t count() const { return count_; }  // the writer's
-  void add(uint32_t stride);
+  // `mapped`: where its vectors are already; null: memory of its own.
+  void add(uint32_t stride, float* mapped = nullptr);
 
  private:
   static constexpr uint32_t page_size = 1024;
@@ -76,6 +77,7 @@ struct Attributes {
   uint8_t tier = 0;
 };
 
+class Mapping;
 struct Quantised;
 struct RowMask;
 
@@ -111,6 +113,11 @@ struct CapabilitySpace {
   uint32_t append();  // -> a row with version 0 that can't be found yet
   // Everything of a row at once: whoever reads it sees all of it, or none.
   void put(uint32_t row, const Attributes& attributes, const float* given, double norm);
+  // For an empty space: `count` rows with these vectors, none of which can be found yet. Whole
+  // blocks stay in the mapping, if there is one.
+  void adopt(uint32_t count, const float* stored, double longest,
+             std::shared_ptr<const Mapping> mapping);
+  void put_stored(uint32_t row, const Attributes& attributes);
   // To be called for rows that were put, before the writer returns: makes their codes.
   void encode(std::span<const uint32_t> put_rows, uint32_t threads);
   void withdraw(uint32_t row);
@@ -143,6 +150,7 @@ struct CapabilitySpace {
   void refresh_ready(uint32_t row);
 
   CpuLevel level_;
+  std::shared_ptr<const Mapping> mapping_;
   std::atomic<Quantised*> quantised_{nullptr};
   std::atomic<uint32_t> pending_count_{0};
   uint32_t fold_cursor_ = 0;  // block where folding goes on
