@@ -129,6 +129,7 @@ class CodeTable {
  private:
   friend class Graph;
   friend class GraphWalk;
+  friend class GraphChange;
 
   using Factors = CodeFactors;
 

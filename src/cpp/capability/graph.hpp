@@ -66,6 +66,8 @@ class GraphScratch {
 
  private:
   friend class Graph;
+  friend class GraphWalk;
+  friend class GraphChange;
   struct Memory;
   std::unique_ptr<Memory> memory_;
 };
@@ -93,7 +95,12 @@ class Graph {
   GraphStats stats() const;
 
  private:
+  friend class GraphWalk;
+  friend class GraphChange;
   struct Parts;
+  // Repairs the next `count` slots and gives back what no edge leads to any more.
+  void sweep(uint64_t count, uint32_t threads);
+
   CodeTable& codes_;
   GraphOptions options_;
   std::unique_ptr<Parts> parts_;
