@@ -141,8 +141,9 @@ class Kernel {
   Position withdraw(AgentId actor, AgentId agent, uint32_t offer, uint32_t space);
   struct MatchRequest {
     MatrixView<const float> queries;
-    uint32_t space = 0, k = 10, threads = 1;
+    uint32_t space = 0;
     std::span<const Feasible> feasible;  // one, or one a query
+    SearchOptions options;
   };
   // Ids instead of indices; see CapabilityStore::search for the shapes.
   void match(AgentId actor, const MatchRequest& request, std::span<AgentId> agents_out,

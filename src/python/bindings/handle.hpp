@@ -102,6 +102,7 @@ void register_mailbox(py::module_& module, KernelClass& kernel);
 void register_limits(py::module_& module);
 void register_message(py::module_& module);
 void register_policy(py::module_& module, KernelClass& kernel);
+void register_search(py::module_& module);
 void register_simulation(py::module_& module);
 void register_task(py::module_& module, KernelClass& kernel);
 void register_terms(py::module_& module);

@@ -119,6 +119,7 @@ PYBIND11_MODULE(_core, module) {
   module.def("cpu_level", [] { return hanse::cpu_level_name(hanse::cpu_level()); });
 
   KernelClass kernel = register_kernel(module);
+  register_search(module);
   register_terms(module);
   register_agent(module, kernel);
   register_capability(module, kernel);

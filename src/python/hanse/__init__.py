@@ -6,17 +6,7 @@ same rules, and leave evidence that anyone can check. Start with `hanse.open`.
 
 from . import errors
 from .agent import Agent, Agents
-from .capability import (
-    Capabilities,
-    CapabilityIndex,
-    Matches,
-    SearchResult,
-    Skills,
-    Space,
-    all_of,
-    any_of,
-    none_of,
-)
+from .capability import Capabilities, Matches, Space
 from .errors import (
     BudgetError,
     BusyError,
@@ -31,6 +21,7 @@ from .errors import (
     StorageError,
     TimedOutError,
 )
+from .index import CapabilityIndex, ExplainedResult, SearchResult
 from .journal import Event, Journal, JournalStatus, Proof, Verification, verify
 from .kernel import AgentView, Kernel, ManualClock, open
 from .latent import Latent, LatentInfo, LatentPoolStatus, Latents, LatentSpec
@@ -38,6 +29,7 @@ from .ledger import Account, Ledger, Totals, Usage
 from .mailbox import Batch, DeadLetter, Message, TaskDelivery
 from .outcome import Outcome, TransferOutcome
 from .policy import Decision, Policy
+from .search import Explanation, Ranking, Skills, Where, all_of, any_of, none_of, where
 from .task import Economics, LatentManifest, Receipt, Receipts, Task, Tasks
 
 __version__ = "0.1.0"
@@ -59,6 +51,8 @@ __all__ = [
     "DeviceError",
     "Economics",
     "Event",
+    "ExplainedResult",
+    "Explanation",
     "HanseError",
     "InternalError",
     "InvalidError",
@@ -80,6 +74,7 @@ __all__ = [
     "Outcome",
     "Policy",
     "Proof",
+    "Ranking",
     "Receipt",
     "Receipts",
     "SearchResult",
@@ -94,10 +89,12 @@ __all__ = [
     "TransferOutcome",
     "Usage",
     "Verification",
+    "Where",
     "all_of",
     "any_of",
     "errors",
     "none_of",
     "open",
     "verify",
+    "where",
 ]
