@@ -15,11 +15,11 @@ from .handlers import Handlers, event_loop_runs
 from .journal import Journal, path_of
 from .latent import Latents
 from .ledger import Ledger
-from .mailbox import Batch, DeadLetter, Message
-from .outcome import Outcome
+from .mailbox import Batch, DeadLetter, Mailboxes, Message
 from .policy import Policy
 from .reasons import refuse
 from .task import Tasks
+from .topics import Topics
 from .verbs import Verbs
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["AgentView", "Kernel", "ManualClock", "open"]
 
 HandlerFunction = TypeVar("HandlerFunction", bound=Callable[..., Any])
+
 
 class ManualClock:
     """A clock that moves only when told to; nanoseconds since 1970."""
@@ -52,7 +53,7 @@ class ManualClock:
         self._core.advance(ns)
 
 
-class AgentView(_core.Sender, Verbs):
+class AgentView(Verbs):
     """An agent that acts, made by as_agent: every verb, and single messages as one C call."""
 
     __slots__ = ("_kernel",)
@@ -76,7 +77,7 @@ class AgentView(_core.Sender, Verbs):
         return f"AgentView(id={self.id})"
 
 
-class Kernel(_core.Sender, Verbs):
+class Kernel(Verbs):
     """A coordination kernel; open one with hanse.open. A context manager that closes it.
 
     Its own verbs act as the root, or, inside a handler, as the agent that is handled (a batch: as
@@ -98,6 +99,8 @@ class Kernel(_core.Sender, Verbs):
         self.tasks = Tasks(self)
         self.latents = Latents(self)
         self.journal = Journal(self)
+        self.mailboxes = Mailboxes(core)
+        self.topics = Topics(self)
 
     def __enter__(self) -> Kernel:
         return self
@@ -115,6 +118,7 @@ class Kernel(_core.Sender, Verbs):
         if self._core.is_closed():
             return
         self._handlers.requests.cancel_all()
+        self._handlers.credit.cancel_all()
         if self._loop is not None:
             self._loop.close()
         self._core.close()
@@ -149,9 +153,33 @@ class Kernel(_core.Sender, Verbs):
         """Takes out up to max_messages: tasks and messages that no handler took first."""
         return self._handlers.drain(max_messages)
 
-    def receive(self, agent: int) -> Message | None:
-        """The oldest task or message of one agent, or None."""
-        return self._handlers.receive(agent)
+    def receive(self, agent: int, *, timeout: float | None = None) -> Message | None:
+        """The oldest task or message of one agent, or None.
+
+        timeout: blocks this thread for so many seconds until there is one, without the GIL; not
+        inside a running event loop.
+        """
+        message = self._handlers.receive(agent)
+        if message is not None or timeout is None:
+            return message
+        return self._handlers.wait(agent, timeout)
+
+    try_receive = receive
+
+    def loan(self, size: int) -> _core.Loan:
+        """Writable memory of `size` bytes that send moves without a copy.
+
+        Any buffer consumer takes it: memoryview, numpy.frombuffer(loan, …). Let go of the views,
+        then send it; once sent it is spent. Raises BusyError (Backpressure), InvalidError.
+        """
+        return self._core.loan(size)
+
+    def fileno(self) -> int:
+        """A descriptor that becomes readable when something arrives; run clears it.
+
+        For event loops that are not asyncio's: wait for it, call run, and again.
+        """
+        return self._core.own_wake()
 
     def on(self, agents: int | Iterable[int]) -> Callable[[HandlerFunction], HandlerFunction]:
         """Decorator: the function (or async function) gets each message of these agents.
@@ -223,18 +251,15 @@ class Kernel(_core.Sender, Verbs):
             await bridge.durable(position)
 
     def counters(self) -> dict[str, int]:
-        """Of messages: accepted = handled + expired + dead + queued; and refusals by reason.
+        """Of messages: accepted = handled + expired + cancelled + dead + queued; and refusals.
 
         kept: taken out, but for agents without a handler; handler_failures; waiting_requests.
         """
         return self._handlers.counters()
 
     def dead_letters(self) -> list[DeadLetter]:
-        """The newest 1,024 messages that no one handled."""
-        return [
-            DeadLetter(to, sender, kind, request, Outcome(reason), payload)
-            for to, sender, kind, request, reason, payload in self._core.dead_letters()
-        ]
+        """The newest 1,024 messages that no one handled, oldest first; see mailboxes.resend."""
+        return self.mailboxes.dead_letters()
 
     # --- the whole
 
