@@ -97,7 +97,9 @@ py::dict statistics_of(KernelHandle& handle) {
   for (const LaneCounters& lane : counters.lanes)
     lanes.append(py::make_tuple(lane.entered, lane.handled, lane.ended, lane.queued));
   fields["lanes"] = lanes;
-  fields["dead_by_reason"] = counters.dead_by_reason;
+  py::list reasons;
+  for (const uint64_t count : counters.dead_by_reason) reasons.append(count);
+  fields["dead_by_reason"] = reasons;
   fields["published"] = counters.published;
   fields["resent"] = counters.resent;
   fields["form"] = form_names[static_cast<size_t>(counters.form)];
