@@ -122,6 +122,7 @@ PYBIND11_MODULE(_core, module) {
   register_search(module);
   register_terms(module);
   register_agent(module, kernel);
+  register_boxes(module, kernel);
   register_capability(module, kernel);
   register_index(module);
   register_journal(module, kernel);
@@ -130,8 +131,13 @@ PYBIND11_MODULE(_core, module) {
   register_limits(module);
   register_message(module);
   register_mailbox(module, kernel);
+  register_payload(module, kernel);
   register_policy(module, kernel);
+  register_reply(module);
+  register_requests(module, kernel);
+  register_sender(module);
   register_simulation(module);
   register_task(module, kernel);
-  register_view(module);
+  register_topics(module, kernel);
+  register_turns(module, kernel);
 }

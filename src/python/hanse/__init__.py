@@ -26,11 +26,25 @@ from .journal import Event, Journal, JournalStatus, Proof, Verification, verify
 from .kernel import AgentView, Kernel, ManualClock, open
 from .latent import Latent, LatentInfo, LatentPoolStatus, Latents, LatentSpec
 from .ledger import Account, Ledger, Totals, Usage
-from .mailbox import Batch, DeadLetter, Message, TaskDelivery
+from .mailbox import (
+    Batch,
+    Box,
+    DeadLetter,
+    LaneCounters,
+    MailboxCounters,
+    Mailboxes,
+    Message,
+    QueueAges,
+    TaskDelivery,
+    Trace,
+)
 from .outcome import Outcome, TransferOutcome
 from .policy import Decision, Policy
+from .reply import Reply
+from .requests import Replies
 from .search import Explanation, Ranking, Skills, Where, all_of, any_of, none_of, where
 from .task import Economics, LatentManifest, Receipt, Receipts, Task, Tasks
+from .topics import Publication, Topics
 
 __version__ = "0.1.0"
 
@@ -40,6 +54,7 @@ __all__ = [
     "AgentView",
     "Agents",
     "Batch",
+    "Box",
     "BudgetError",
     "BusyError",
     "Capabilities",
@@ -59,6 +74,7 @@ __all__ = [
     "Journal",
     "JournalStatus",
     "Kernel",
+    "LaneCounters",
     "Latent",
     "LatentError",
     "LatentInfo",
@@ -67,6 +83,8 @@ __all__ = [
     "LatentSpec",
     "Latents",
     "Ledger",
+    "MailboxCounters",
+    "Mailboxes",
     "ManualClock",
     "Matches",
     "Message",
@@ -74,9 +92,13 @@ __all__ = [
     "Outcome",
     "Policy",
     "Proof",
+    "Publication",
+    "QueueAges",
     "Ranking",
     "Receipt",
     "Receipts",
+    "Replies",
+    "Reply",
     "SearchResult",
     "Skills",
     "Space",
@@ -85,7 +107,9 @@ __all__ = [
     "TaskDelivery",
     "Tasks",
     "TimedOutError",
+    "Topics",
     "Totals",
+    "Trace",
     "TransferOutcome",
     "Usage",
     "Verification",
