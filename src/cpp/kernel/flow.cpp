@@ -192,6 +192,7 @@ size_t Kernel::drain(MessageBatch& batch, std::vector<Delivery>& deliveries, siz
       payloads.push_back(std::move(payload));
     }
     if (in.deliveries.empty()) in.deliveries_of.clear();
+    in.take_durable(count_max, deliveries, payloads);
   }
   for (size_t i = 0; i < payloads.size(); ++i)
     deliveries[i].payload = payloads[i].in_extent() ? in.journal->get_extent(payloads[i].extent)
@@ -218,6 +219,7 @@ bool Kernel::receive(AgentId agent, MessageBatch& batch, std::vector<Delivery>& 
       found = in.take_delivery(queue->second, delivery, payload);
       if (queue->second.empty()) in.deliveries_of.erase(queue);
     }
+    if (!found) found = in.take_durable_of(index_of(agent), delivery, payload);
     // What went out this way is skipped when the common queue comes to it.
     while (!in.deliveries.empty() && in.deliveries.front().task < in.delivered.size() &&
            in.delivered[in.deliveries.front().task] >= in.deliveries.front().attempt)
