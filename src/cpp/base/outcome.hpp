@@ -25,7 +25,11 @@ namespace hanse {
   X(16, illegal_transition)                                              \
   X(17, duplicate_artifact)                                              \
   X(18, exceeds_hold)                                                    \
-  X(19, closed)
+  X(19, closed)                                                          \
+  X(20, dropped)   /* by the policy of a full box: a dead letter */      \
+  X(21, coalesced) /* replaced by a newer one of its key */              \
+  X(22, cancelled)                                                       \
+  X(23, undeliverable)
 
 enum class Outcome : uint8_t {
 #define HANSE_X(number, name) name = number,

@@ -135,7 +135,11 @@ typedef enum hanse_outcome {
   hanse_outcome_illegal_transition = 16,
   hanse_outcome_duplicate_artifact = 17,
   hanse_outcome_exceeds_hold = 18,
-  hanse_outcome_closed = 19
+  hanse_outcome_closed = 19,
+  hanse_outcome_dropped = 20,   /* by the policy of a full box: a dead letter */
+  hanse_outcome_coalesced = 21, /* replaced by a newer one of its key */
+  hanse_outcome_cancelled = 22,
+  hanse_outcome_undeliverable = 23
 } hanse_outcome;
 
 /* --- the library and its errors; these four never fail */
@@ -301,7 +305,8 @@ typedef enum hanse_message_kind {
   hanse_message_kind_request = 1,
   hanse_message_kind_reply = 2,
   hanse_message_kind_failure = 3,
-  hanse_message_kind_task = 4
+  hanse_message_kind_task = 4,
+  hanse_message_kind_cancellation = 5
 } hanse_message_kind;
 
 #define HANSE_TASK_CLASS_SIZE_MAX 64

@@ -10,6 +10,7 @@ static_assert(int(hanse_message_kind_request) == int(MessageKind::request));
 static_assert(int(hanse_message_kind_reply) == int(MessageKind::reply));
 static_assert(int(hanse_message_kind_failure) == int(MessageKind::failure));
 static_assert(int(hanse_message_kind_task) == int(MessageKind::task));
+static_assert(int(hanse_message_kind_cancellation) == int(MessageKind::cancellation));
 static_assert(HANSE_TASK_CLASS_SIZE_MAX == task_class_size_max);
 static_assert(sizeof(hanse_delivery::task_class) > task_class_size_max);
 

@@ -47,8 +47,13 @@ void MessageBatch::State::add(const Slot& slot, uint32_t index, uint64_t sequenc
   } else {
     std::memcpy(row, slot.payload, message_inline_bytes);
   }
-  messages.push_back({make_id(index, slot.to_generation), slot.sender, slot.kind(), slot.request,
-                      sequence, Bytes{payload, slot.size()}});
+  Message& message = messages.emplace_back();
+  message.to = make_id(index, slot.to_generation);
+  message.sender = slot.sender;
+  message.kind = slot.kind();
+  message.request = slot.request;
+  message.sequence = sequence;
+  message.payload = {payload, slot.size()};
 }
 
 }  // namespace hanse

@@ -24,7 +24,7 @@ class InboundRing {
     uint32_t size;
     uint8_t payload[message_inline_bytes];  // or, above 64 bytes, the address of the buffer
   };
-  static_assert(sizeof(Cell) == 128);
+  static_assert(sizeof(Cell) == 192);
 
   // `count_max` is rounded up to a power of two.
   explicit InboundRing(uint32_t count_max)

@@ -77,7 +77,12 @@ uint8_t* MailboxTable::State::copy_large(Bytes payload) {
 
 void MailboxTable::State::bury(const MessageHeader& header, Outcome reason, Bytes payload) {
   const Bytes kept = payload.first(std::min<size_t>(payload.size(), message_inline_bytes));
-  DeadLetter letter{header, reason, {kept.begin(), kept.end()}};
+  DeadLetter letter;
+  letter.header = header;
+  letter.reason = reason;
+  letter.size = payload.size();
+  letter.payload.assign(kept.begin(), kept.end());
+  letter.cut = kept.size() < payload.size();
   const std::lock_guard lock(letters_mutex);
   if (letters.size() < letter_count_max) {
     letters.push_back(std::move(letter));
@@ -259,9 +264,13 @@ void MailboxTable::State::close(uint32_t index, Outcome reason) {
   while (closed.count != 0) {
     const Slot& slot = slab[closed.head];
     const uint8_t* payload = slot.large() ? large_payload(slot.payload) : slot.payload;
-    bury({make_id(index, slot.to_generation), slot.sender, slot.kind(), slot.request,
-          slot.deadline_ns},
-         reason, {payload, slot.size()});
+    MessageHeader header;
+    header.to = make_id(index, slot.to_generation);
+    header.sender = slot.sender;
+    header.kind = slot.kind();
+    header.request = slot.request;
+    header.deadline_ns = slot.deadline_ns;
+    bury(header, reason, {payload, slot.size()});
     release_large(slot);
     buried.add(1);
     unlink(closed);

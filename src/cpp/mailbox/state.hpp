@@ -3,7 +3,9 @@
 // What the owner alone touches has no lock; what other threads touch is atomic or has its mutex.
 #pragma once
 
+#include <atomic>
 #include <mutex>
+#include <thread>
 #include <utility>
 
 #include "mailbox/batch.hpp"

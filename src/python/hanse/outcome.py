@@ -30,6 +30,10 @@ class Outcome(IntEnum):
     duplicate_artifact = 17
     exceeds_hold = 18
     closed = 19
+    dropped = 20
+    coalesced = 21
+    cancelled = 22
+    undeliverable = 23
 
 
 class TransferOutcome(IntEnum):
