@@ -15,6 +15,7 @@ void release(PyObject* self) {
   Py_XDECREF(message->payload);
   Py_XDECREF(message->task_class);
   Py_XDECREF(message->latents);
+  Py_XDECREF(message->kernel);
   PyTypeObject* type = Py_TYPE(self);
   type->tp_free(self);
   Py_DECREF(type);
@@ -40,7 +41,9 @@ PyMemberDef members[] = {
     HANSE_MEMBER(sequence, T_ULONGLONG, "in the receiver's box: gap-free over accepted messages"),
     HANSE_MEMBER(payload, T_OBJECT, "bytes"),
     HANSE_MEMBER(task, T_ULONGLONG, "id of the task it delivers; 0: none"),
-    HANSE_MEMBER(attempt, T_UINT, "of a task: deliveries so far, from 1"),
+    HANSE_MEMBER(attempt, T_UINT, "of a task or durable message: deliveries so far, from 1"),
+    HANSE_MEMBER(durable, T_BOOL, "it came from a durable box, and waits for ack()"),
+    HANSE_MEMBER(acknowledged, T_BOOL, "of a durable message: ack() or an outbox was here"),
     HANSE_MEMBER(deadline_ns, T_ULONGLONG, "of a task: absolute UNIX time; 0: none"),
     HANSE_MEMBER(task_class, T_OBJECT, "of a task: str"),
     {"latents", T_OBJECT, offsetof(MessageObject, latents), 0,
@@ -62,9 +65,19 @@ PyObject* payload_from(Bytes payload) {
   return bytes;
 }
 
+PyMethodDef methods[] = {
+    {"ack", &acknowledge_message, METH_NOARGS,
+     "ack($self, /)\n--\n\n"
+     "Acknowledges a durable message: it never comes again. Returns the journal position when "
+     "that\n"
+     "is on disk. Raises ConflictError (AlreadyResolved; IllegalTransition where the message did\n"
+     "not come from a durable box), DeniedError (Revoked), StorageError."},
+    {nullptr, nullptr, 0, nullptr}};
+
 PyType_Slot slots[] = {{Py_tp_dealloc, reinterpret_cast<void*>(&release)},
                        {Py_tp_repr, reinterpret_cast<void*>(&represent)},
                        {Py_tp_members, members},
+                       {Py_tp_methods, methods},
                        {Py_tp_doc, const_cast<char*>("One message, or one task for its worker.")},
                        {0, nullptr}};
 PyType_Spec spec = {"hanse._core.Message", sizeof(MessageObject), 0,
@@ -84,12 +97,17 @@ py::object message_object(const Message& from) {
   return owner;
 }
 
-py::object delivery_object(const Delivery& from) {
+py::object delivery_object(const Delivery& from, py::handle kernel) {
   MessageObject* message = allocate();
   py::object owner = py::reinterpret_steal<py::object>(reinterpret_cast<PyObject*>(message));
   message->to = from.worker;
   message->sender = from.requester;
-  message->kind = static_cast<unsigned int>(MessageKind::task);
+  message->kind = static_cast<unsigned int>(from.durable ? MessageKind::data : MessageKind::task);
+  message->sequence = from.sequence;
+  if (from.durable) {
+    message->durable = 1;
+    message->kernel = kernel.inc_ref().ptr();
+  }
   message->task = from.task;
   message->attempt = from.attempt;
   message->deadline_ns = from.deadline_ns;

@@ -17,6 +17,7 @@ from .capability import (
     any_of,
     none_of,
 )
+from .durable import DurableBox, DurableDeadLetter, Mailboxes, Outbox
 from .errors import (
     BudgetError,
     BusyError,
@@ -57,6 +58,8 @@ __all__ = [
     "Decision",
     "DeniedError",
     "DeviceError",
+    "DurableBox",
+    "DurableDeadLetter",
     "Economics",
     "Event",
     "HanseError",
@@ -73,10 +76,12 @@ __all__ = [
     "LatentSpec",
     "Latents",
     "Ledger",
+    "Mailboxes",
     "ManualClock",
     "Matches",
     "Message",
     "NotFoundError",
+    "Outbox",
     "Outcome",
     "Policy",
     "Proof",

@@ -63,6 +63,7 @@ class Handlers:
         self._busy: set[int] = set()
         self._tasks: set[Any] = set()
         self._has_async = False
+        self._done: list[Message] = []  # of durable boxes, acknowledged when the turn ends
         self.handled = 0
         self.failures = 0
 
@@ -201,6 +202,12 @@ class Handlers:
 
     def turn(self, limit: int) -> int:
         """Takes out at most `limit` messages and handles them; returns how many were taken."""
+        try:
+            return self._turn(limit)
+        finally:
+            self.settle_durable()
+
+    def _turn(self, limit: int) -> int:
         taken = self._retry_kept(limit) if self._kept else 0
         core = self._core.drain(limit - taken)
         count = core.count() + core.task_count()
@@ -311,7 +318,9 @@ class Handlers:
         self._result(message, result)
 
     def _result(self, message: Message, result: Any) -> None:
-        if result is None:
+        if message.durable and not hasattr(result, "__await__"):
+            self._done.append(message)
+        elif result is None:
             if message.kind == REQUEST:
                 self.requests.answer(message.request, b"")
         elif hasattr(result, "__await__"):
@@ -323,14 +332,16 @@ class Handlers:
         group, handler = self._groups[slot]
         for task in batch.tasks:
             self._with_latents(task)
-        self.handled += len(batch) + len(batch.tasks)
+        self.handled += len(batch) + len(batch.tasks) + len(batch.durable)
         before = self._core.enter(group)
         try:
             handler(batch)
         except Exception as error:
-            for message in (*messages(), *batch.tasks):
+            for message in (*messages(), *batch.tasks, *batch.durable):
                 self._bury(message, error)
             self._report(error)
+        else:
+            self._done += batch.durable
         finally:
             self._core.enter(before)
 
@@ -365,6 +376,8 @@ class Handlers:
         error = failure or task.exception()
         if error is not None:
             self._failed(message, error)
+        elif message.durable:
+            self._core.acknowledge_all([message])
         elif message.kind == REQUEST:
             self._answer(message, b"" if task.result() is None else task.result())
         if self._kernel._loop is not None:
@@ -379,13 +392,21 @@ class Handlers:
             kind = type(result).__name__
             self._failed(message, TypeError(f"a reply is bytes, the handler gave a {kind}"))
 
+    def settle_durable(self) -> None:
+        """Acknowledges the durable messages whose handlers have returned."""
+        if self._done:
+            done, self._done = self._done, []
+            self._core.acknowledge_all(done)
+
     def _failed(self, message: Message, error: BaseException) -> None:
         self._bury(message, error)
         self._report(error)
 
     def _bury(self, message: Message, error: BaseException) -> None:
         self.failures += 1
-        if message.kind != TASK:
+        if message.durable:
+            self._core.return_all([message])
+        elif message.kind != TASK:
             self._core.dead(message)
         if message.kind == REQUEST:
             self.requests.fail(message.request, f"its handler raised {error!r}", message.to)

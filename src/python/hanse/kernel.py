@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from . import _core
 from .agent import Agents
 from .capability import Capabilities
+from .durable import DurableVerbs, Mailboxes, Outbox, refuse_sends
 from .errors import InvalidError
 from .handlers import Handlers, event_loop_runs
 from .journal import Journal, path_of
@@ -57,7 +58,7 @@ class ManualClock:
         self._core.advance(ns)
 
 
-class AgentView(_core.AgentView, Verbs):
+class AgentView(_core.AgentView, Verbs, DurableVerbs):
     """An agent that acts, made by as_agent: every verb, and `send` as one C call."""
 
     __slots__ = ("_kernel",)
@@ -76,7 +77,7 @@ class AgentView(_core.AgentView, Verbs):
         return f"AgentView(id={self.id})"
 
 
-class Kernel(Verbs):
+class Kernel(Verbs, DurableVerbs):
     """A coordination kernel; open one with hanse.open. A context manager that closes it.
 
     Its own verbs act as the root, or, inside a handler, as the agent that is handled (a batch: as
@@ -97,6 +98,7 @@ class Kernel(Verbs):
         self.tasks = Tasks(self)
         self.latents = Latents(self)
         self.journal = Journal(self)
+        self.mailboxes = Mailboxes(self)
         self._handlers = Handlers(self)
         self._root_view = AgentView(self, self.root)
 
@@ -170,6 +172,30 @@ class Kernel(Verbs):
     def reply(self, message: Message, payload: bytes) -> bool:
         """Answers a request that was pulled by receive. False: no one waits for it any more."""
         return self._handlers.requests.answer(message.request, bytes(payload))
+
+    def outbox(self, message: Message) -> Outbox:
+        """What a handler does about a message, in one record: `with kernel.outbox(message) as out`.
+
+        out.send(to, payload, key=) to durable boxes, out.state = bytes. When the block ends, the
+        message is acknowledged (where it is durable), the messages leave and the state is stored,
+        all at once or, when the block raises or a message is refused, not at all; it raises as
+        commit. `async with` does not block the event loop.
+        """
+        return Outbox(self, message)
+
+    def _commit(
+        self,
+        agent: int,
+        ack: list[Message],
+        send: list[tuple[int, bytes, bytes | None]],
+        state: bytes | None,
+        wait: bool,
+    ) -> int:
+        position, sent = self._core.commit_durable(agent, ack, send, state, wait)
+        if position is None:
+            refuse_sends(sent, [row[0] for row in send])
+            refuse("BatchAborted", "commit", "a message was refused")
+        return position
 
     def on(self, agents: int | Iterable[int]) -> Callable[[HandlerFunction], HandlerFunction]:
         """Decorator: the function (or async function) gets each message of these agents.
