@@ -158,13 +158,20 @@ MessageObject& durable_message_of(py::handle value, AgentId agent) {
   return message;
 }
 
+// Messages, or the numbers that they have in the agent's box.
+std::vector<uint64_t> sequences_of(const py::list& values, AgentId agent) {
+  std::vector<uint64_t> sequences;
+  for (const py::handle value : values)
+    sequences.push_back(PyLong_Check(value.ptr()) ? unsigned_of(value, "sequence")
+                                                  : durable_message_of(value, agent).sequence);
+  return sequences;
+}
+
 // (position or None, [(outcome, sequence, position)])
 py::tuple commit(KernelHandle& handle, AgentId agent, const py::list& acknowledged,
                  const py::list& sends, py::object state, bool wait) {
   Kernel& kernel = handle.open();
-  std::vector<uint64_t> sequences;
-  for (const py::handle value : acknowledged)
-    sequences.push_back(durable_message_of(value, agent).sequence);
+  const std::vector<uint64_t> sequences = sequences_of(acknowledged, agent);
   const DurableArguments arguments(sends);
   const BytesArgument state_bytes =
       state.is_none() ? BytesArgument() : BytesArgument(state, "state");
@@ -174,11 +181,20 @@ py::tuple commit(KernelHandle& handle, AgentId agent, const py::list& acknowledg
   const Position position =
       unlocked([&] { return kernel.commit_durable(agent, what, sent, wait); });
   if (position != position_none)
-    for (const py::handle value : acknowledged) durable_message_of(value, agent).acknowledged = 1;
+    for (const py::handle value : acknowledged)
+      if (!PyLong_Check(value.ptr())) durable_message_of(value, agent).acknowledged = 1;
   handle.work_arrived();
   py::list rows;
   for (const DurableSent& one : sent) rows.append(sent_from(one));
   return py::make_tuple(position_from(position), rows);
+}
+
+py::object give_back(KernelHandle& handle, AgentId agent, const py::list& messages) {
+  Kernel& kernel = handle.open();
+  const std::vector<uint64_t> sequences = sequences_of(messages, agent);
+  const Position position = unlocked([&] { return kernel.return_durable(agent, sequences); });
+  handle.work_arrived();
+  return position_from(position);
 }
 
 using ByAgent = std::map<AgentId, std::vector<uint64_t>>;
@@ -299,6 +315,7 @@ void register_durable(KernelClass& kernel_class) {
       .def("commit_durable", &commit)
       .def("acknowledge_all", &acknowledge_all)
       .def("return_all", &return_all)
+      .def("give_back", &give_back)
       .def("is_durable",
            [](KernelHandle& handle, py::object agent) {
              Kernel& kernel = handle.open();

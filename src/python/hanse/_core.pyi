@@ -412,7 +412,7 @@ class Kernel:
     def commit_durable(
         self,
         agent: int,
-        acknowledged: list[Message],
+        acknowledged: list[Message | int],
         sends: list[tuple[int, bytes, bytes | None]],
         state: bytes | None,
         wait: bool,
@@ -431,6 +431,7 @@ class Kernel:
         self, actor: int, agent: int
     ) -> list[tuple[int, int, int, int, int, bytes]]: ...
     def durable_state(self, actor: int, agent: int) -> bytes: ...
+    def give_back(self, agent: int, messages: list[Message | int]) -> int | None: ...
     def is_durable(self, agent: int) -> bool: ...
     def return_all(self, messages: list[Message]) -> None: ...
     def send_durable(

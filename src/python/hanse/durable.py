@@ -143,19 +143,31 @@ class DurableVerbs:
     def commit(
         self,
         *,
-        ack: Iterable[Message] = (),
+        ack: Iterable[Message | int] = (),
         send: Iterable[Send] = (),
         state: bytes | None = None,
     ) -> int:
         """What who acts has done, in one record: all of it happens, or none.
 
-        ack: durable messages of its own box. send: (to, payload) or (to, payload, key). state:
-        replaces its state, at most 64 KiB. Returns the journal position when it is on disk.
-        Raises, and nothing has happened: ConflictError (AlreadyResolved: a message is acknowledged
-        or dead; IdempotencyConflict), BusyError (Backpressure: a box is full), NotFoundError,
-        DeniedError, InvalidError, StorageError.
+        ack: durable messages of its own box, or their sequence numbers. send: (to, payload) or
+        (to, payload, key). state: replaces its state, at most 64 KiB. Returns the journal
+        position when it is on disk. Raises, and nothing has happened: ConflictError
+        (AlreadyResolved: a message is acknowledged or dead; IdempotencyConflict), BusyError
+        (Backpressure: a box is full), NotFoundError, DeniedError, InvalidError, StorageError.
         """
         return self._owner()._commit(self._acting(), list(ack), _rows(send), state, True)
+
+    def give_back(self, messages: Iterable[Message | int]) -> int:
+        """Durable messages of its own box go out again, attempt + 1, before newer ones.
+
+        Those whose attempts are used up become dead letters. Returns the journal position when it
+        is on disk. Raises ConflictError (AlreadyResolved), InvalidError, DeniedError (Revoked).
+        """
+        given = list(messages)
+        position = self._owner()._core.give_back(self._acting(), given)
+        if position is None:
+            refuse("Empty", "messages", "want at least one")
+        return position
 
 
 class Outbox:
@@ -187,7 +199,7 @@ class Outbox:
         self._sends.append((to, bytes(payload), _key_bytes(key)))
 
     def _commit(self, wait: bool) -> int:
-        ack = [self._message] if self._message.durable else []
+        ack: list[Message | int] = [self._message] if self._message.durable else []
         return self._kernel._commit(self._agent, ack, self._sends, self._state, wait)
 
     def __enter__(self) -> Outbox:

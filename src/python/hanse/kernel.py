@@ -186,7 +186,7 @@ class Kernel(Verbs, DurableVerbs):
     def _commit(
         self,
         agent: int,
-        ack: list[Message],
+        ack: list[Message | int],
         send: list[tuple[int, bytes, bytes | None]],
         state: bytes | None,
         wait: bool,
