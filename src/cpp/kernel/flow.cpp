@@ -69,6 +69,13 @@ Outcome Kernel::send(const MessageHeader& header, Bytes payload) {
   return admitted == Outcome::ok ? inner_->flow->mailboxes.send(header, payload) : admitted;
 }
 
+Outcome Kernel::send_payload(const MessageHeader& header, Payload&& payload) {
+  inner_->check_open();
+  const Outcome admitted = inner_->admit(header.sender, header.to);
+  return admitted == Outcome::ok ? inner_->flow->mailboxes.send_payload(header, std::move(payload))
+                                 : admitted;
+}
+
 void Kernel::send_many(AgentId sender, std::span<const AgentId> to,
                        MatrixView<const uint8_t> payloads, std::span<const uint32_t> sizes,
                        std::span<Outcome> outcomes_out) {

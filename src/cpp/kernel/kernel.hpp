@@ -233,6 +233,7 @@ class Kernel {
 
   // --- flow plane
   Outcome send(const MessageHeader& header, Bytes payload);  // policy bit, liveness, box
+  Outcome send_payload(const MessageHeader& header, Payload&& payload);
   void send_many(AgentId sender, std::span<const AgentId> to, MatrixView<const uint8_t> payloads,
                  std::span<const uint32_t> sizes, std::span<Outcome> outcomes_out);
   // Deliveries of durable tasks first, then messages.

@@ -130,8 +130,12 @@ PYBIND11_MODULE(_core, module) {
   register_limits(module);
   register_message(module);
   register_mailbox(module, kernel);
+  register_payload(module, kernel);
   register_policy(module, kernel);
+  register_reply(module);
+  register_requests(module, kernel);
+  register_sender(module);
   register_simulation(module);
   register_task(module, kernel);
-  register_view(module);
+  register_turns(module, kernel);
 }

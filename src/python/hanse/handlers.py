@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 __all__ = ["Handlers", "event_loop_runs"]
 
 _ROUTE_NONE, _ROUTE_SINGLE = -1, -2
-_TURN_MESSAGES = 16_384
+# What one drain takes out: its messages stay in the cache until their handlers have seen them.
+_TURN_MESSAGES = 1_024
 
 Handler = Callable[[Message], Any]
 BatchHandler = Callable[[Batch], Any]
@@ -50,10 +51,10 @@ def _no_handler(message: Message) -> None:
 class Handlers:
     """Drives the handlers of one kernel, in the thread that owns its messages."""
 
-    def __init__(self, kernel: Kernel) -> None:
+    def __init__(self, kernel: Kernel, core: _core.Kernel) -> None:
         self._kernel = kernel
-        self._core = kernel._core
-        self.requests = Requests(kernel)
+        self._core = core
+        self.requests = Requests(core)
         self._single: list[Handler] = []  # by agent index
         self._groups: list[tuple[int, BatchHandler]] = []
         # Taken out of a box but not handled: no handler yet, or its async handler is at work. The
@@ -64,8 +65,9 @@ class Handlers:
         self._tasks: set[Any] = set()
         self._has_async = False
         self._done: list[Message] = []  # of durable boxes, acknowledged when the turn ends
-        self.handled = 0
         self.failures = 0
+        # What the core needs of all this; the objects are changed in place alone.
+        self.desk = (self._single, self._busy, self._kept, self)
 
     # --- registration
 
@@ -91,6 +93,11 @@ class Handlers:
         else:
             self._groups[slot] = (int(group), handler)
         self._handlers_changed()
+
+    @property
+    def handled(self) -> int:
+        """Messages that were given to a handler."""
+        return self._core.handled()
 
     @property
     def any(self) -> bool:
@@ -209,25 +216,27 @@ class Handlers:
 
     def _turn(self, limit: int) -> int:
         taken = self._retry_kept(limit) if self._kept else 0
-        core = self._core.drain(limit - taken)
-        count = core.count() + core.task_count()
+        batch = self._core.drain(limit - taken)
+        count = batch.count() + batch.task_count()
         if count == 0:
             return taken
-        routes = core.routes(self._core)
-        first = int(routes[0])
-        if first >= 0 and bool((routes == first).all()):
-            self._handle_batch(first, batch_of(core), core.messages)
-        else:
+        routes = None
+        if self._groups:
+            routes = batch.routes(self._core)
+            first = int(routes[0])
+            if first >= 0 and bool((routes == first).all()):
+                self._handle_batch(first, batch_of(batch), lambda: batch.messages(self._core))
+                return taken + count
             if bool((routes >= 0).any()):
-                self._handle_groups(routes, core)
-            self._handle_singles(core, routes)
+                self._handle_groups(routes, batch)
+        self._core.drive(batch, routes, self.desk)
         return taken + count
 
     def _retry_kept(self, limit: int) -> int:
         taken = 0
         for agent in list(self._kept):
             route = self._core.route(agent)
-            if agent in self._busy or route == _ROUTE_NONE:
+            if agent in self._busy or route == _ROUTE_NONE or self._core.running(agent):
                 continue
             queue = self._kept.pop(agent)
             while queue and taken < limit and agent not in self._busy:
@@ -244,42 +253,14 @@ class Handlers:
         return taken
 
     def _handle_groups(self, routes: NDArray[np.int32], core: _core.Batch) -> None:
-        messages, tasks, columns = core.messages(), core.tasks(), batch_of(core)
+        messages, tasks = core.messages(self._core), core.tasks()
+        columns = batch_of(core)
         of_messages, of_tasks = routes[: len(messages)], routes[len(messages) :]
         for slot in np.unique(routes[routes >= 0]):
             rows = np.flatnonzero(of_messages == slot)
             own_tasks = [tasks[i] for i in np.flatnonzero(of_tasks == slot)]
             own_messages = [messages[i] for i in rows]
             self._handle_batch(int(slot), columns.select(rows, own_tasks), own_messages.copy)
-
-    def _handle_singles(self, core: _core.Batch, routes: NDArray[np.int32]) -> None:
-        count = core.count()
-        i = 0
-        while i < count:
-            i, handled, message, result, error = core.drive(
-                self._core, routes, i, self._single, self._busy, self._kept
-            )
-            self.handled += handled
-            if i == count:
-                break
-            if error is not None and not isinstance(error, Exception):
-                self._keep_rest(core, routes, i + 1)
-                raise error
-            if message is None:
-                self._handle_oddly(core.message(i), int(routes[i]))
-            elif error is not None:
-                self._failed(message, error)
-            else:
-                self._result(message, result)
-            i += 1
-        tasks = core.tasks() if core.task_count() else []
-        for j, task in enumerate(tasks):
-            if routes[count + j] < 0:
-                try:
-                    self._handle_oddly(task, int(routes[count + j]))
-                except BaseException:
-                    self._keep_rest(core, routes, count + j + 1)
-                    raise
 
     def _handle_oddly(self, message: Message, route: int) -> None:
         """What is not just a call."""
@@ -290,60 +271,29 @@ class Handlers:
         else:
             self._keep(message)
 
-    def _keep_rest(self, core: _core.Batch, routes: NDArray[np.int32], start: int) -> None:
+    def _keep_all(self, messages: list[Message]) -> None:
         """A handler was interrupted: what was taken out behind its message is not lost."""
-        everything = core.messages() + core.tasks()
-        for i in range(start, len(everything)):
-            if routes[i] < 0:
-                self._keep(everything[i])
+        for message in messages:
+            self._keep(message)
         self._unpark()
 
     def _handle(self, message: Message) -> None:
-        agent = message.to
-        if agent in self._busy or agent in self._kept:
-            self._keep(message)
-            return
-        self.handled += 1
-        handler = self._single[agent & 0xFFFF_FFFF]
         if message.kind == TASK:
             self._with_latents(message)
-        before = self._core.enter(agent)
-        try:
-            result = handler(message)
-        except Exception as error:
-            self._failed(message, error)
-            return
-        finally:
-            self._core.enter(before)
-        self._result(message, result)
-
-    def _result(self, message: Message, result: Any) -> None:
-        if message.durable and not hasattr(result, "__await__"):
-            self._done.append(message)
-        elif result is None:
-            if message.kind == REQUEST:
-                self.requests.answer(message.request, b"")
-        elif hasattr(result, "__await__"):
-            self._start(message, result)
-        elif message.kind == REQUEST:
-            self._answer(message, result)
+        self._core.handle(message, self.desk)
 
     def _handle_batch(self, slot: int, batch: Batch, messages: Callable[[], list[Message]]) -> None:
         group, handler = self._groups[slot]
         for task in batch.tasks:
             self._with_latents(task)
-        self.handled += len(batch) + len(batch.tasks) + len(batch.durable)
-        before = self._core.enter(group)
-        try:
-            handler(batch)
-        except Exception as error:
+        count = len(batch) + len(batch.tasks) + len(batch.durable)
+        error = self._core.handle_batch(group, handler, batch, count)
+        if error is None:
+            self._done += batch.durable
+        else:
             for message in (*messages(), *batch.tasks, *batch.durable):
                 self._bury(message, error)
             self._report(error)
-        else:
-            self._done += batch.durable
-        finally:
-            self._core.enter(before)
 
     # --- async handlers
 
@@ -356,12 +306,11 @@ class Handlers:
         import asyncio
         import contextvars
 
-        from .kernel import acting_agent
-
         self._busy.add(message.to)
         self._core.set_paused(message.to, True)
         context = contextvars.copy_context()
-        context.run(acting_agent.set, (id(self._kernel), message.to))
+        request = message.request if message.kind == REQUEST else 0
+        context.run(_core.acting.set, self._core.acting_token(message.to, request))
         task = asyncio.get_running_loop().create_task(coroutine, context=context)
         self._tasks.add(task)
         task.add_done_callback(lambda done: self._finished(message, done))
@@ -374,7 +323,10 @@ class Handlers:
         self._busy.discard(message.to)
         self._core.set_paused(message.to, False)
         error = failure or task.exception()
-        if error is not None:
+        if error is not None and message.cancelled:
+            # It was told that no one waits any more: that is an end, not a failure.
+            self.requests.fail(message.request, f"its handler raised {error!r}", message.to)
+        elif error is not None:
             self._failed(message, error)
         elif message.durable:
             self._core.acknowledge_all([message])
@@ -391,6 +343,9 @@ class Handlers:
         else:
             kind = type(result).__name__
             self._failed(message, TypeError(f"a reply is bytes, the handler gave a {kind}"))
+
+    def _durable_done(self, message: Message) -> None:
+        self._done.append(message)
 
     def settle_durable(self) -> None:
         """Acknowledges the durable messages whose handlers have returned."""
@@ -417,30 +372,7 @@ class Handlers:
 
         logging.getLogger("hanse").error("a handler failed", exc_info=error)
 
-    # --- requests that are answered inside of the caller
-
-    def handle_now(self, agent: int, request: int) -> None:
-        """Handles one agent's only message, a request, where that is allowed: without a turn."""
-        core = self._core
-        if core.route(agent) != _ROUTE_SINGLE or agent in self._busy or agent in self._kept:
-            return
-        outer = core.acting()
-        if agent == outer:
-            return
-        message = core.receive_only(agent)
-        # The one that asks is inside of its own handler: it must not be entered again from here.
-        shield = outer != 0 and outer not in self._busy
-        if shield:
-            self._busy.add(outer)
-        try:
-            while message is not None:
-                self._handle(message)
-                if message.request == request or agent in self._busy:
-                    return
-                message = core.receive(agent)
-        finally:
-            if shield:
-                self._busy.discard(outer)
+    # --- observation
 
     def counters(self) -> dict[str, int]:
         """The core's counts and the handlers' own."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable
-from contextvars import ContextVar
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -32,9 +31,6 @@ __all__ = ["AgentView", "Kernel", "ManualClock", "open"]
 
 HandlerFunction = TypeVar("HandlerFunction", bound=Callable[..., Any])
 
-# (id of the kernel, agent) inside an async handler.
-acting_agent: ContextVar[tuple[int, int] | None] = ContextVar("acting_agent", default=None)
-
 
 class ManualClock:
     """A clock that moves only when told to; nanoseconds since 1970."""
@@ -58,17 +54,22 @@ class ManualClock:
         self._core.advance(ns)
 
 
-class AgentView(_core.AgentView, Verbs, DurableVerbs):
-    """An agent that acts, made by as_agent: every verb, and `send` as one C call."""
+class AgentView(_core.Sender, Verbs, DurableVerbs):
+    """An agent that acts, made by as_agent: every verb, and single messages as one C call."""
 
     __slots__ = ("_kernel",)
 
     def __init__(self, kernel: Kernel, id: int) -> None:
-        super().__init__(kernel._core, id)
+        super().__init__(kernel._core, id, kernel._handlers.desk)
         self._kernel = kernel
 
+    @property
+    def id(self) -> int:
+        """Id of the agent that acts."""
+        return self._id
+
     def _acting(self) -> int:
-        return self.id
+        return self._id
 
     def _owner(self) -> Kernel:
         return self._kernel
@@ -77,7 +78,7 @@ class AgentView(_core.AgentView, Verbs, DurableVerbs):
         return f"AgentView(id={self.id})"
 
 
-class Kernel(Verbs, DurableVerbs):
+class Kernel(_core.Sender, Verbs, DurableVerbs):
     """A coordination kernel; open one with hanse.open. A context manager that closes it.
 
     Its own verbs act as the root, or, inside a handler, as the agent that is handled (a batch: as
@@ -86,7 +87,8 @@ class Kernel(Verbs, DurableVerbs):
     """
 
     def __init__(self, core: _core.Kernel, directory: str | None, durability: str) -> None:
-        self._core = core
+        self._handlers = Handlers(self, core)
+        super().__init__(core, 0, self._handlers.desk)
         self._durability = durability
         self._loop: Bridge | None = None
         self.directory = directory
@@ -99,8 +101,6 @@ class Kernel(Verbs, DurableVerbs):
         self.latents = Latents(self)
         self.journal = Journal(self)
         self.mailboxes = Mailboxes(self)
-        self._handlers = Handlers(self)
-        self._root_view = AgentView(self, self.root)
 
     def __enter__(self) -> Kernel:
         return self
@@ -134,13 +134,7 @@ class Kernel(Verbs, DurableVerbs):
     # --- who acts
 
     def _acting(self) -> int:
-        handled = self._core.acting()
-        if handled:
-            return handled
-        inside = acting_agent.get()
-        if inside is not None and inside[0] == id(self):
-            return inside[1]
-        return self.root
+        return self._core.acting()
 
     def _owner(self) -> Kernel:
         return self
@@ -154,13 +148,6 @@ class Kernel(Verbs, DurableVerbs):
 
     # --- messages
 
-    def send(self, to: int, payload: bytes) -> int:
-        """Sends bytes as who acts: volatile, in order. Returns a hanse.Outcome number."""
-        actor = self._acting()
-        if actor == self.root:
-            return self._root_view.send(to, payload)
-        return AgentView(self, actor).send(to, payload)
-
     def drain(self, *, max_messages: int = 16_384) -> Batch:
         """Takes out up to max_messages: tasks and messages that no handler took first."""
         return self._handlers.drain(max_messages)
@@ -168,10 +155,6 @@ class Kernel(Verbs, DurableVerbs):
     def receive(self, agent: int) -> Message | None:
         """The oldest task or message of one agent, or None."""
         return self._handlers.receive(agent)
-
-    def reply(self, message: Message, payload: bytes) -> bool:
-        """Answers a request that was pulled by receive. False: no one waits for it any more."""
-        return self._handlers.requests.answer(message.request, bytes(payload))
 
     def outbox(self, message: Message) -> Outbox:
         """What a handler does about a message, in one record: `with kernel.outbox(message) as out`.

@@ -2,92 +2,53 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from .errors import HanseError, NotFoundError
+from . import _core
+from .errors import NotFoundError
 from .mailbox import REPLY, Message
-from .outcome import Outcome
-from .reasons import duration_ns, refuse, refuse_outcome
-from .reply import Reply
-
-if TYPE_CHECKING:
-    from .kernel import Kernel
 
 __all__ = ["Requests"]
 
 
 class Requests:
-    """The requests of one kernel, by number."""
+    """The requests of one kernel, by number. They are opened and answered in the core."""
 
-    def __init__(self, kernel: Kernel) -> None:
-        self._kernel = kernel
-        self._core = kernel._core
-        self._pending: dict[int, Reply] = {}
-        self._next = 1
+    def __init__(self, core: _core.Kernel) -> None:
+        self._core = core
 
     def __len__(self) -> int:
-        return len(self._pending)
+        return self.counters()["waiting"]
 
-    def ask(self, sender: int, to: int, payload: bytes, timeout: float | None) -> Reply:
-        """Sends a request; the reply is ready at once where its handler can run here and now."""
-        bridge = self._kernel._bridge()
-        core = self._core
-        number = self._next
-        self._next = number + 1
-        deadline_ns = 0 if timeout is None else core.now_ns() + duration_ns(timeout, "timeout")
-        outcome = core.send_request(sender, to, payload, number, deadline_ns)
-        if outcome:
-            if outcome in (Outcome.unknown, Outcome.revoked):
-                refuse("Undeliverable", "to", Outcome(outcome).name, int(to))
-            refuse_outcome(Outcome(outcome), "to", "", int(to))
-        reply = self._pending[number] = Reply(self._pending, number, int(to), bridge.loop)
-        self._kernel._handlers.handle_now(reply.to, number)
-        if not reply.done:
-            bridge.schedule()
-            if timeout is not None:
-                reply.expires_in(timeout)
-        return reply
+    def counters(self) -> dict[str, int]:
+        """opened = waiting + replies + errors + cancelled + expired + undeliverable."""
+        return self._core.request_counters()
 
     def answer(self, request: int, value: bytes) -> bool:
         """False: no one waits for it any more."""
-        reply = self._pending.pop(request, None)
-        if reply is not None:
-            reply.resolve(value, None)
-        return reply is not None
+        return self._core.end_request(request, value)
 
-    def fail(
-        self, request: int, why: str, agent: int | None = None, name: str = "Undeliverable"
-    ) -> None:
+    def fail(self, request: int, why: str, agent: int, *, undeliverable: bool = False) -> None:
         """Ends a request with an error, if it still waits."""
-        reply = self._pending.pop(request, None)
-        if reply is None:
-            return
-        try:
-            refuse(name, "ask", why, agent)
-        except HanseError as error:
-            reply.resolve(b"", error)
+        self._core.fail_request(request, why, agent, undeliverable)
 
     def reply_arrived(self, message: Message) -> bool:
         """A reply or failure that came as a message; False: no one waits for it."""
-        if message.request not in self._pending:
-            return False
         if message.kind == REPLY:
             return self.answer(message.request, message.payload)
-        self.fail(message.request, "the agent could not answer", message.sender)
-        return True
+        return self._core.fail_request(
+            message.request, "the agent could not answer", message.sender, False
+        )
 
     def fail_dead_targets(self) -> None:
         """After a revocation: requests to agents that can't answer any more end. Any thread."""
         root = self._core.root()
-        for number, reply in list(self._pending.items()):
+        for number, to in self._core.waiting_requests():
             try:
-                live = self._core.agent(root, reply.to)[6]
+                live = self._core.agent(root, to)[6]
             except NotFoundError:
                 live = False
             if not live:
-                self.fail(number, "the agent was revoked", reply.to)
+                self.fail(number, "the agent was revoked", to, undeliverable=True)
 
     def cancel_all(self) -> None:
         """The kernel closes: every request that still waits ends as Cancelled."""
-        for number in list(self._pending):
-            self.fail(number, "the kernel was closed", None, "Cancelled")
+        self._core.cancel_all_requests("the kernel was closed")

@@ -449,14 +449,13 @@ class Verbs:
         rows, sizes = _rows_and_sizes(payloads)
         return self._owner()._core.send_many(self._acting(), to, rows, sizes)
 
-    def ask(self, to: int, payload: bytes, *, timeout: float | None = None) -> Awaitable[bytes]:
-        """Sends a request; await the reply, from a running event loop. timeout in seconds.
+    # --- for the core's ask
 
-        Ends exactly once: with the reply, or raises TimedOutError, BusyError (Undeliverable where
-        the agent is unknown, revoked or its handler fails; Backpressure; Cancelled when the kernel
-        closes), DeniedError.
-        """
-        return self._owner()._handlers.requests.ask(self._acting(), to, payload, timeout)
+    def _attach_here(self) -> None:
+        self._owner()._bridge()
+
+    def _watch_deadlines(self) -> None:
+        self._owner()._bridge().watch_deadlines()
 
 
 def _is_sequence(value: object) -> bool:
