@@ -26,10 +26,10 @@ def facts(kernel: hanse.Kernel) -> dict[str, object]:
     boxes, dead = {}, {}
     for name in ("first", "second", "gone"):
         agent = kernel.agents.find(name)
-        boxes[name] = dataclasses.asdict(kernel.mailboxes.box(agent))
+        boxes[name] = dataclasses.asdict(kernel.mailboxes.durable_box(agent))
         dead[name] = [
             [letter.sequence, letter.attempt, letter.reason.name, letter.payload.hex()]
-            for letter in kernel.mailboxes.dead_letters(agent)
+            for letter in kernel.mailboxes.durable_dead_letters(agent)
         ]
     return {
         "count": kernel.journal.count,

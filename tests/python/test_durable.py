@@ -58,7 +58,7 @@ def test_a_message_comes_again_until_it_is_acknowledged(post):
         again.ack()
     post.reopen()
     assert post.kernel.receive(post.box) is None
-    box = post.kernel.mailboxes.box(post.box)
+    box = post.kernel.mailboxes.durable_box(post.box)
     assert (box.accepted, box.acknowledged, box.dead, box.queued) == (1, 1, 0, 0)
 
 
@@ -74,14 +74,14 @@ def test_a_drain_gives_durable_messages_apart_from_columns_and_tasks(post):
 
 def test_a_key_is_answered_again_and_another_body_is_a_conflict(post):
     for key in (b"order", "order", 7, np.uint64(2**64 - 1)):
-        start = post.kernel.mailboxes.box(post.box).accepted
+        start = post.kernel.mailboxes.durable_box(post.box).accepted
         assert post.me.send_durable(post.box, b"body", key=key) in (Outcome.ok, Outcome.replayed)
         post.reopen()
         assert post.me.send_durable(post.box, b"body", key=key) == Outcome.replayed
         assert post.me.send_durable(post.box, b"other", key=key) == Outcome.conflict
         assert post.me.send_durable(post.next, b"body", key=key) == Outcome.conflict
-        assert post.kernel.mailboxes.box(post.box).accepted - start <= 1
-    assert post.kernel.mailboxes.box(post.box).accepted == 3  # text is its bytes
+        assert post.kernel.mailboxes.durable_box(post.box).accepted - start <= 1
+    assert post.kernel.mailboxes.durable_box(post.box).accepted == 3  # text is its bytes
 
 
 def test_a_batch_has_an_outcome_for_each_and_one_record(post):
@@ -112,7 +112,7 @@ def test_a_handler_that_returns_has_acknowledged(post):
     for payload in (b"1", b"2"):
         post.me.send_durable(post.box, payload)
     assert post.kernel.run() == 2
-    assert post.kernel.mailboxes.box(post.box).acknowledged == 2
+    assert post.kernel.mailboxes.durable_box(post.box).acknowledged == 2
     post.reopen()
     assert post.kernel.drain().durable == []
     assert seen == [(b"1", 1), (b"2", 1)]
@@ -129,11 +129,11 @@ def test_a_handler_that_raises_gets_it_again_and_then_it_is_a_dead_letter(post, 
     post.me.send_durable(post.box, b"poison")
     post.kernel.run()
     assert seen == [1, 2, 3]
-    (letter,) = post.kernel.mailboxes.dead_letters(post.box)
+    (letter,) = post.kernel.mailboxes.durable_dead_letters(post.box)
     assert (letter.payload, letter.reason, letter.attempt) == (b"poison", Outcome.expired, 3)
     post.reopen()
-    assert post.kernel.mailboxes.dead_letters(post.box) == [letter]
-    box = post.kernel.mailboxes.box(post.box)
+    assert post.kernel.mailboxes.durable_dead_letters(post.box) == [letter]
+    box = post.kernel.mailboxes.durable_box(post.box)
     assert box.accepted == box.acknowledged + box.dead + box.queued == 1
 
 
@@ -150,7 +150,7 @@ def test_a_batch_handler_acknowledges_or_returns_the_whole(post, caplog):
     for payload in (b"1", b"2"):
         post.me.send_durable(post.box, payload)
     post.kernel.run()
-    assert post.kernel.mailboxes.box(post.box).acknowledged == 2
+    assert post.kernel.mailboxes.durable_box(post.box).acknowledged == 2
 
 
 def test_an_async_handler_acknowledges_when_it_is_done(post):
@@ -168,15 +168,15 @@ def test_an_async_handler_acknowledges_when_it_is_done(post):
         post.kernel.attach()
         assert post.me.send_durable(post.box, b"go") == Outcome.ok
         for _ in range(200):
-            if post.kernel.mailboxes.box(post.box).acknowledged:
+            if post.kernel.mailboxes.durable_box(post.box).acknowledged:
                 return
             await asyncio.sleep(0.005)
 
     asyncio.run(main())
     assert started == [b"go"]
     assert post.kernel.mailboxes.state(post.box) == b"go"
-    assert post.kernel.mailboxes.box(post.box).acknowledged == 1
-    assert post.kernel.mailboxes.box(post.next).accepted == 1
+    assert post.kernel.mailboxes.durable_box(post.box).acknowledged == 1
+    assert post.kernel.mailboxes.durable_box(post.next).accepted == 1
 
 
 def test_an_outbox_is_one_record(post):
@@ -218,7 +218,7 @@ def test_an_outbox_that_raises_or_is_refused_has_done_nothing(post):
     message.ack()
     with pytest.raises(hanse.ConflictError, match="AlreadyResolved"):
         put(post.next)
-    assert post.kernel.mailboxes.box(post.next).accepted == 0
+    assert post.kernel.mailboxes.durable_box(post.next).accepted == 0
 
 
 def test_commit_takes_what_an_outbox_takes(post):
@@ -229,7 +229,7 @@ def test_commit_takes_what_an_outbox_takes(post):
     position = him.commit(ack=messages, send=[(post.next, b"a"), (post.next, b"b", 3)], state=b"s")
     assert position == post.kernel.journal.count - 1
     assert all(message.acknowledged for message in messages)
-    assert post.kernel.mailboxes.box(post.next).accepted == 2
+    assert post.kernel.mailboxes.durable_box(post.next).accepted == 2
     with pytest.raises(hanse.InvalidError, match="Empty"):
         him.commit()
     with pytest.raises(hanse.DeniedError, match="NotPermitted"):
@@ -242,7 +242,7 @@ def test_what_waits_for_a_revoked_agent_is_dead(post):
     post.kernel.agents.revoke(post.box)
     with pytest.raises(hanse.DeniedError, match="Revoked"):
         message.ack()
-    (letter,) = post.kernel.mailboxes.dead_letters(post.box)
+    (letter,) = post.kernel.mailboxes.durable_dead_letters(post.box)
     assert letter.reason == Outcome.revoked
     assert post.me.send_durable(post.box, b"later") == Outcome.revoked
 
@@ -339,7 +339,7 @@ def test_a_volatile_message_has_nothing_to_acknowledge(post):
         message.ack()
     with post.kernel.outbox(message) as out:
         out.send(post.next, b"durable answer")
-    assert post.kernel.mailboxes.box(post.next).accepted == 1
+    assert post.kernel.mailboxes.durable_box(post.next).accepted == 1
 
 
 def test_a_closed_kernel_is_told_of(post):

@@ -61,14 +61,14 @@ class DurablePerformer:
 def check_boxes(kernel: hanse.Kernel, model: Model) -> None:
     """Counts, dead letters and states are the model's, and each box conserves its messages."""
     for agent, box in model.boxes.items():
-        found = kernel.mailboxes.box(id_of(agent))
+        found = kernel.mailboxes.durable_box(id_of(agent))
         counts = (found.accepted, found.acknowledged, found.dead, found.queued)
         assert counts == (box.accepted, box.acknowledged, len(box.dead), len(box.queue)), agent
         assert found.accepted == found.acknowledged + found.dead + found.queued
         assert found.payload_bytes == sum(len(letter.payload) for letter in box.queue)
         dead = [
             (one.sequence, one.sender - GENERATION, one.attempt, one.reason.name, one.payload)
-            for one in kernel.mailboxes.dead_letters(id_of(agent))
+            for one in kernel.mailboxes.durable_dead_letters(id_of(agent))
         ]
         assert dead == box.dead, agent
     for agent in BOXES if model.boxes else ():

@@ -69,7 +69,7 @@ def check(directory: Path, text: str) -> int:
     assert hanse.verify(directory).balanced
     with hanse.open(directory, read_only=True) as kernel:
         counter, worker, sink = names(kernel)
-        box, out = kernel.mailboxes.box(worker), kernel.mailboxes.box(sink)
+        box, out = kernel.mailboxes.durable_box(worker), kernel.mailboxes.durable_box(sink)
         sent, done = (number(kernel.mailboxes.state(agent)) for agent in (counter, worker))
         assert sent == box.accepted >= told["sent"]
         assert done == box.acknowledged == out.accepted >= told["done"]

@@ -76,6 +76,33 @@ Outcome Kernel::send_payload(const MessageHeader& header, Payload&& payload) {
                                  : admitted;
 }
 
+namespace {
+
+void admit_all(Kernel::Inner& in, AgentId sender, uint64_t topic,
+               std::vector<Outcome>& outcomes_out) {
+  in.check_open();
+  in.flow->mailboxes.own();
+  in.sync_flow();
+  const std::span<const AgentId> subscribers = in.flow->mailboxes.subscribers(topic);
+  outcomes_out.resize(subscribers.size());
+  for (size_t i = 0; i < subscribers.size(); ++i)
+    outcomes_out[i] = in.admit(sender, subscribers[i]);
+}
+
+}  // namespace
+
+size_t Kernel::publish(uint64_t topic, const MessageHeader& header, Bytes payload,
+                       std::vector<Outcome>& outcomes_out) {
+  admit_all(*inner_, header.sender, topic, outcomes_out);
+  return inner_->flow->mailboxes.publish(topic, header, payload, outcomes_out);
+}
+
+size_t Kernel::publish(uint64_t topic, const MessageHeader& header, const Payload& payload,
+                       std::vector<Outcome>& outcomes_out) {
+  admit_all(*inner_, header.sender, topic, outcomes_out);
+  return inner_->flow->mailboxes.publish_payload(topic, header, payload, outcomes_out);
+}
+
 void Kernel::send_many(AgentId sender, std::span<const AgentId> to,
                        MatrixView<const uint8_t> payloads, std::span<const uint32_t> sizes,
                        std::span<Outcome> outcomes_out) {
@@ -179,6 +206,17 @@ bool Kernel::Inner::take_delivery(std::deque<PendingDelivery>& queue, Delivery& 
     return true;
   }
   return false;
+}
+
+void Kernel::own_flow() {
+  inner_->check_open();
+  inner_->flow->mailboxes.own();
+  inner_->sync_flow();
+}
+
+size_t Kernel::run_native(size_t count_max) {
+  own_flow();
+  return inner_->flow->mailboxes.run_native(count_max, inner_->clock->now_ns());
 }
 
 size_t Kernel::drain(MessageBatch& batch, std::vector<Delivery>& deliveries, size_t count_max) {

@@ -236,9 +236,20 @@ class Kernel {
   Outcome send_payload(const MessageHeader& header, Payload&& payload);
   void send_many(AgentId sender, std::span<const AgentId> to, MatrixView<const uint8_t> payloads,
                  std::span<const uint32_t> sizes, std::span<Outcome> outcomes_out);
+  // To each subscriber that the sender may send to; an outcome a subscriber, in the order of
+  // MailboxTable::subscribers. Returns how many took it. Owner thread (else wrong_thread).
+  size_t publish(uint64_t topic, const MessageHeader& header, Bytes payload,
+                 std::vector<Outcome>& outcomes_out);
+  size_t publish(uint64_t topic, const MessageHeader& header, const Payload& payload,
+                 std::vector<Outcome>& outcomes_out);
   // Deliveries of durable tasks first, then messages.
   size_t drain(MessageBatch& batch, std::vector<Delivery>& deliveries, size_t count_max);
   bool receive(AgentId agent, MessageBatch& batch, std::vector<Delivery>& deliveries);
+  // The calling thread owns the boxes from now on, and they know every agent there is. Throws
+  // wrong_thread.
+  void own_flow();
+  // Native handlers, up to count_max messages. Owner thread.
+  size_t run_native(size_t count_max);
   MailboxTable& mailboxes();
   LatentPool& latents();
   uint32_t tenant_index(AgentId agent) const;  // throws unknown_agent

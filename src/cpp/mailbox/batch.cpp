@@ -9,7 +9,8 @@ MessageBatch::~MessageBatch() = default;
 
 void MessageBatch::clear() {
   state_->messages.clear();
-  state_->large.clear();
+  state_->buffers.clear();
+  state_->rares.clear();
 }
 
 size_t MessageBatch::count() const { return state_->messages.size(); }
@@ -17,7 +18,7 @@ const std::vector<Message>& MessageBatch::messages() const { return state_->mess
 
 const uint8_t* MessageBatch::rows(size_t& stride_out) const {
   stride_out = sizeof(State::Row);
-  if (!state_->large.empty() || state_->messages.empty()) return nullptr;
+  if (!state_->buffers.empty() || state_->messages.empty()) return nullptr;
   return state_->rows[0].bytes;
 }
 
@@ -30,30 +31,36 @@ void MessageBatch::State::reserve(size_t count) {
   std::unique_ptr<Row[]> moved(new Row[grown]);  // Not initialised: `add` writes whole rows.
   if (!messages.empty()) std::memcpy(moved.get(), rows.get(), messages.size() * sizeof(Row));
   for (size_t i = 0; i < messages.size(); ++i)
-    if (messages[i].payload.size() <= message_inline_bytes)
-      messages[i].payload = {moved[i].bytes, messages[i].payload.size()};
+    if (!messages[i].buffer) messages[i].payload = {moved[i].bytes, messages[i].payload.size()};
   rows = std::move(moved);
   row_count_max = grown;
 }
 
-void MessageBatch::State::add(const Slot& slot, uint32_t index, uint64_t sequence) {
+void MessageBatch::State::add(const Slot& slot, uint32_t index, uint64_t sequence,
+                              const MessageRare& rare) {
   uint8_t* row = rows[messages.size()].bytes;
-  const uint8_t* payload = row;
-  if (slot.large()) {
-    large.emplace_back();  // First the room, so that the buffer has an owner at every moment.
-    large.back().reset(large_payload(slot.payload));
-    payload = large.back().get();
-    std::memset(row, 0, message_inline_bytes);
-  } else {
-    std::memcpy(row, slot.payload, message_inline_bytes);
+  PayloadBuffer* buffer = nullptr;
+  if (slot.flags != 0) [[unlikely]] {
+    if (slot.flags & Slot::extended) rares.push_back(rare);
+    if (slot.flags & Slot::buffered) {
+      buffers.emplace_back();  // First the room, so that the buffer has an owner at every moment.
+      buffer = slot.buffer();
+      buffers.back() = Payload::attach(buffer);
+    }
   }
+  // Slots are reused across tenants, and whole rows are handed out: nothing old may show.
+  if (slot.size < message_inline_bytes) std::memset(row, 0, message_inline_bytes);
+  if (!buffer) copy_inline(row, slot.payload, slot.size);
   Message& message = messages.emplace_back();
   message.to = make_id(index, slot.to_generation);
   message.sender = slot.sender;
-  message.kind = slot.kind();
+  message.kind = slot.kind;
+  message.lane = slot.lane;
   message.request = slot.request;
   message.sequence = sequence;
-  message.payload = {payload, slot.size()};
+  message.payload = buffer ? Bytes{buffer->data, buffer->size} : Bytes{row, slot.size};
+  message.buffer = buffer;
+  if (slot.flags & Slot::extended) message.rare = &rares.back();
 }
 
 }  // namespace hanse

@@ -3,9 +3,11 @@
 #pragma once
 
 #include <cstring>
+#include <deque>
 #include <memory>
 #include <vector>
 
+#include "mailbox/mailbox.hpp"
 #include "mailbox/slab.hpp"
 
 namespace hanse {
@@ -18,19 +20,13 @@ struct MessageBatch::State {
   std::vector<Message> messages;
   std::unique_ptr<Row[]> rows;
   size_t row_count_max = 0;
-  std::vector<std::unique_ptr<uint8_t[]>> large;
+  std::vector<Payload> buffers;
+  std::deque<MessageRare> rares;  // of the messages that have any; they never move
 
   // Room for `count` more, so that the loop over a drain neither allocates nor moves rows.
   void reserve(size_t count);
   // Takes over the slot's payload.
-  void add(const Slot& slot, uint32_t index, uint64_t sequence);
+  void add(const Slot& slot, uint32_t index, uint64_t sequence, const MessageRare& rare);
 };
-
-// The buffer of a payload above 64 bytes; its address lies where the bytes would.
-inline uint8_t* large_payload(const uint8_t* stored) {
-  uint8_t* buffer;
-  std::memcpy(&buffer, stored, sizeof buffer);
-  return buffer;
-}
 
 }  // namespace hanse

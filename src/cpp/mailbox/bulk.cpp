@@ -17,21 +17,19 @@ void MailboxTable::send_many(AgentId sender, std::span<const AgentId> to,
     if (size > width) throw Error(ErrorCode::out_of_range, "sizes", size, width);
 
   State& state = *state_;
-  const bool owned = state.owned_by_me();
+  const bool owned = owner_.caller();
   if (owned && state.ring.pending()) state.empty_ring();
   if (owned && state.boxes.size() < state.agent_count.load(std::memory_order_acquire)) state.grow();
 
   // The box is fetched a few messages before it is needed: at a million agents it is in no cache.
   constexpr size_t ahead = 8;
-  const Box* boxes = state.boxes.data();
+  const ZeroedArray<Box>& boxes = state.boxes;
   const size_t box_count = owned ? state.boxes.size() : 0;
   MessageHeader header;
   header.sender = sender;
   for (size_t i = 0; i < count; ++i) {
-    if (i + ahead < count && index_of(to[i + ahead]) < box_count) {
+    if (i + ahead < count && index_of(to[i + ahead]) < box_count)
       __builtin_prefetch(&boxes[index_of(to[i + ahead])], 1);
-      state.slab.prefetch_free(ahead);
-    }
     header.to = to[i];
     const size_t size = sizes.empty() ? width : sizes[i];
     if (size > state.options.payload_size_bytes_max)
@@ -41,7 +39,7 @@ void MailboxTable::send_many(AgentId sender, std::span<const AgentId> to,
     else if (owned)
       outcomes_out[i] = state.send_owned(header, payloads.row(i), uint32_t(size));
     else
-      outcomes_out[i] = state.send_foreign(header, {payloads.row(i), size});
+      outcomes_out[i] = state.send_foreign(header, Bytes{payloads.row(i), size});
   }
 }
 

@@ -250,7 +250,8 @@ void return_all(KernelHandle& handle, const py::list& messages) {
   const ByAgent given = by_agent(messages);
   unlocked([&] {
     settle(kernel, given, [&](AgentId agent, std::span<const uint64_t> sequences) {
-      kernel.return_durable(agent, sequences, false);
+      // Waited for: what goes out again is there for the next turn.
+      kernel.return_durable(agent, sequences, true);
     });
   });
   handle.work_arrived();

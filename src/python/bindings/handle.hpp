@@ -58,6 +58,7 @@ struct KernelHandle {
   unsigned long pump_thread = 0;
   bool pump_scheduled = false;
   int wake_fd = -1;
+  int own_fd = -1;  // where no loop is attached and someone waits; closed with the handle
 
   // Who a handler acts as and for whose request, and in which thread it runs.
   AgentId current = id_none;
@@ -68,7 +69,8 @@ struct KernelHandle {
   std::vector<AgentId> running;
   uint64_t handled = 0;
   RequestCentre* requests = nullptr;
-  MessageBatch one;  // of receive
+  MessageBatch one;        // of requests that are handled at once
+  uint64_t dead_seen = 0;  // how many dead letters were looked through for requests
 
   KernelHandle();
   ~KernelHandle();
@@ -148,6 +150,7 @@ void register_capability(py::module_& module, KernelClass& kernel);
 void register_durable(KernelClass& kernel);
 void register_index(py::module_& module);
 void register_journal(py::module_& module, KernelClass& kernel);
+void register_boxes(py::module_& module, KernelClass& kernel);
 KernelClass register_kernel(py::module_& module);
 void register_latent(py::module_& module, KernelClass& kernel);
 void register_ledger(py::module_& module, KernelClass& kernel);
@@ -162,6 +165,7 @@ void register_sender(py::module_& module);
 void register_simulation(py::module_& module);
 void register_task(py::module_& module, KernelClass& kernel);
 void register_terms(py::module_& module);
+void register_topics(py::module_& module, KernelClass& kernel);
 void register_turns(py::module_& module, KernelClass& kernel);
 
 }  // namespace hanse::python

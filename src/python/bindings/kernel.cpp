@@ -104,6 +104,7 @@ py::dict memory_of(KernelHandle& handle) {
 KernelHandle::KernelHandle() = default;
 
 KernelHandle::~KernelHandle() {
+  if (own_fd >= 0) ::close(own_fd);
   if (requests != nullptr) {
     requests->handle = nullptr;
     requests->release();

@@ -151,30 +151,6 @@ void dead(KernelHandle& handle, py::object value) {
   handle.open().mailboxes().dead(message, Outcome::invalid);
 }
 
-py::dict counters_of(KernelHandle& handle) {
-  const MailboxCounters counters = handle.open().mailboxes().counters();
-  py::dict fields;
-  fields["accepted"] = counters.accepted;
-  fields["handled"] = counters.handled;
-  fields["expired"] = counters.expired;
-  fields["dead"] = counters.dead;
-  fields["queued"] = counters.queued;
-  fields["refused_full"] = counters.refused_full;
-  fields["refused_unknown"] = counters.refused_unknown;
-  fields["refused_too_large"] = counters.refused_too_large;
-  fields["refused_other"] = counters.refused_other;
-  return fields;
-}
-
-py::list dead_letters_of(KernelHandle& handle) {
-  py::list rows;
-  for (const DeadLetter& letter : handle.open().mailboxes().dead_letters())
-    rows.append(py::make_tuple(letter.header.to, letter.header.sender,
-                               static_cast<uint8_t>(letter.header.kind), letter.header.request,
-                               static_cast<uint8_t>(letter.reason), bytes_from(letter.payload)));
-  return rows;
-}
-
 }  // namespace
 
 void RouteTable::add_single(AgentId agent) {
@@ -239,9 +215,7 @@ void register_mailbox(py::module_& module, KernelClass& kernel_class) {
       .def("owned_here",
            [](KernelHandle& handle) { return handle.open().mailboxes().owned_here(); })
       .def("own", [](KernelHandle& handle) { handle.open().mailboxes().own(); })
-      .def("dead", &dead)
-      .def("mailbox_counters", &counters_of)
-      .def("dead_letters", &dead_letters_of);
+      .def("dead", &dead);
 }
 
 }  // namespace hanse::python

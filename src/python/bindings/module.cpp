@@ -121,6 +121,7 @@ PYBIND11_MODULE(_core, module) {
   KernelClass kernel = register_kernel(module);
   register_terms(module);
   register_agent(module, kernel);
+  register_boxes(module, kernel);
   register_capability(module, kernel);
   register_durable(kernel);
   register_index(module);
@@ -137,5 +138,6 @@ PYBIND11_MODULE(_core, module) {
   register_sender(module);
   register_simulation(module);
   register_task(module, kernel);
+  register_topics(module, kernel);
   register_turns(module, kernel);
 }

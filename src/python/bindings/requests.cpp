@@ -226,12 +226,9 @@ void register_requests(py::module_& module, KernelClass& kernel) {
              return handle.requests->table.waiting(number) &&
                     handle.requests->settle(number, end, exception_for(end, why.c_str(), agent));
            })
-      .def("end_request",
-           [](KernelHandle& handle, uint64_t number, py::bytes value) {
-             return handle.requests->settle(number, RequestEnd::reply, value);
-           })
-      .def("cancel_request",
-           [](KernelHandle& handle, uint64_t number) { cancel_request(handle, number); });
+      .def("end_request", [](KernelHandle& handle, uint64_t number, py::bytes value) {
+        return handle.requests->settle(number, RequestEnd::reply, value);
+      });
 }
 
 }  // namespace hanse::python

@@ -190,6 +190,11 @@ KernelHandle& open_handle(SenderObject* sender) {
 
 AgentId id_argument(PyObject* value, const char* field) {
   if (PyLong_CheckExact(value)) [[likely]] {
+#if PY_VERSION_HEX < 0x030C0000
+    // An id has two digits of 30 bits, or three: read here, since the public way copies bytes.
+    const digit* digits = reinterpret_cast<PyLongObject*>(value)->ob_digit;
+    if (Py_SIZE(value) == 2) return uint64_t{digits[1]} << PyLong_SHIFT | digits[0];
+#endif
     const unsigned long long id = PyLong_AsUnsignedLongLong(value);
     if (id != static_cast<unsigned long long>(-1)) return id;
     PyErr_Clear();

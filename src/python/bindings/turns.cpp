@@ -217,7 +217,7 @@ void register_turns(py::module_& module, KernelClass& kernel) {
       .def("handle", &handle_one)
       .def("handle_batch", &handle_batch)
       .def("handled", [](KernelHandle& handle) { return handle.handled; })
-      .def("add_handled", [](KernelHandle& handle, uint64_t count) { handle.handled += count; })
+      .def("count_handled", [](KernelHandle& handle) { ++handle.handled; })
       .def("running",
            [](KernelHandle& handle, AgentId agent) {
              return std::find(handle.running.begin(), handle.running.end(), agent) !=

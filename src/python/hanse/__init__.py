@@ -17,7 +17,7 @@ from .capability import (
     any_of,
     none_of,
 )
-from .durable import DurableBox, DurableDeadLetter, Mailboxes, Outbox
+from .durable import DurableBox, DurableDeadLetter, Outbox
 from .errors import (
     BudgetError,
     BusyError,
@@ -36,10 +36,24 @@ from .journal import Event, Journal, JournalStatus, Proof, Verification, verify
 from .kernel import AgentView, Kernel, ManualClock, open
 from .latent import Latent, LatentInfo, LatentPoolStatus, Latents, LatentSpec
 from .ledger import Account, Ledger, Totals, Usage
-from .mailbox import Batch, DeadLetter, Message, TaskDelivery
+from .mailbox import (
+    Batch,
+    Box,
+    DeadLetter,
+    LaneCounters,
+    MailboxCounters,
+    Mailboxes,
+    Message,
+    QueueAges,
+    TaskDelivery,
+    Trace,
+)
 from .outcome import Outcome, TransferOutcome
 from .policy import Decision, Policy
+from .reply import Reply
+from .requests import Replies
 from .task import Economics, LatentManifest, Receipt, Receipts, Task, Tasks
+from .topics import Publication, Topics
 
 __version__ = "0.1.0"
 
@@ -49,6 +63,7 @@ __all__ = [
     "AgentView",
     "Agents",
     "Batch",
+    "Box",
     "BudgetError",
     "BusyError",
     "Capabilities",
@@ -68,6 +83,7 @@ __all__ = [
     "Journal",
     "JournalStatus",
     "Kernel",
+    "LaneCounters",
     "Latent",
     "LatentError",
     "LatentInfo",
@@ -76,6 +92,7 @@ __all__ = [
     "LatentSpec",
     "Latents",
     "Ledger",
+    "MailboxCounters",
     "Mailboxes",
     "ManualClock",
     "Matches",
@@ -85,8 +102,12 @@ __all__ = [
     "Outcome",
     "Policy",
     "Proof",
+    "Publication",
+    "QueueAges",
     "Receipt",
     "Receipts",
+    "Replies",
+    "Reply",
     "SearchResult",
     "Skills",
     "Space",
@@ -95,7 +116,9 @@ __all__ = [
     "TaskDelivery",
     "Tasks",
     "TimedOutError",
+    "Topics",
     "Totals",
+    "Trace",
     "TransferOutcome",
     "Usage",
     "Verification",

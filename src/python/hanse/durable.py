@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from . import _core
 from ._core import Message
 from .outcome import Outcome
 from .reasons import refuse, refuse_outcome
@@ -17,7 +18,7 @@ from .reasons import refuse, refuse_outcome
 if TYPE_CHECKING:
     from .kernel import Kernel
 
-__all__ = ["DurableBox", "DurableDeadLetter", "DurableVerbs", "Mailboxes", "Outbox"]
+__all__ = ["DurableBox", "DurableBoxes", "DurableDeadLetter", "DurableVerbs", "Outbox"]
 
 Key = bytes | str | int | None
 Send = tuple[int, bytes] | tuple[int, bytes, Key]
@@ -228,11 +229,10 @@ class Outbox:
             await self._kernel._durable_at(self.position)
 
 
-class Mailboxes:
-    """Boxes of agents: kernel.mailboxes."""
+class DurableBoxes:
+    """Durable boxes of agents: part of kernel.mailboxes."""
 
-    def __init__(self, kernel: Kernel) -> None:
-        self._kernel = kernel
+    _core: _core.Kernel
 
     def durable(
         self,
@@ -251,34 +251,30 @@ class Mailboxes:
         messages. Returns the journal position. Raises InvalidError, NotFoundError, DeniedError.
         """
         ids = agents if isinstance(agents, np.ndarray) else _ids(agents)
-        kernel = self._kernel
-        position = kernel._core.declare_durable(
-            kernel._acting(), ids, capacity, in_flight, payload_bytes, attempts
+        position = self._core.declare_durable(
+            self._core.acting(), ids, capacity, in_flight, payload_bytes, attempts
         )
         return -1 if position is None else position
 
     def is_durable(self, agent: int) -> bool:
         """The agent's box is durable. Raises NotFoundError."""
-        return self._kernel._core.is_durable(agent)
+        return self._core.is_durable(agent)
 
-    def box(self, agent: int) -> DurableBox:
+    def durable_box(self, agent: int) -> DurableBox:
         """Options and counters of a durable box. Raises NotFoundError, InvalidError (not one)."""
-        kernel = self._kernel
-        fields: dict[str, Any] = kernel._core.durable_box(kernel._acting(), agent)
+        fields: dict[str, Any] = self._core.durable_box(self._core.acting(), agent)
         return DurableBox(**fields)
 
     def state(self, agent: int) -> bytes:
         """What the agent's outbox or commit stored last; empty where nothing was."""
-        kernel = self._kernel
-        return kernel._core.durable_state(kernel._acting(), agent)
+        return self._core.durable_state(self._core.acting(), agent)
 
-    def dead_letters(self, agent: int) -> list[DurableDeadLetter]:
+    def durable_dead_letters(self, agent: int) -> list[DurableDeadLetter]:
         """The newest 64 of a durable box, oldest first; they outlive the process, too."""
-        kernel = self._kernel
         return [
             DurableDeadLetter(to, sender, sequence, attempt, Outcome(reason), payload)
-            for to, sender, sequence, attempt, reason, payload in kernel._core.durable_dead_letters(
-                kernel._acting(), agent
+            for to, sender, sequence, attempt, reason, payload in self._core.durable_dead_letters(
+                self._core.acting(), agent
             )
         ]
 

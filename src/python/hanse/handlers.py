@@ -5,14 +5,16 @@ from __future__ import annotations
 import sys
 from collections import deque
 from collections.abc import Callable, Iterable
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from . import _core
+from .credit import Credit
 from .mailbox import FAILURE, REPLY, REQUEST, TASK, Batch, Message, batch_of, batch_of_messages
-from .reasons import refuse
+from .reasons import duration_ns, refuse
 from .requests import Requests
 
 if TYPE_CHECKING:
@@ -55,6 +57,7 @@ class Handlers:
         self._kernel = kernel
         self._core = core
         self.requests = Requests(core)
+        self.credit = Credit(core)
         self._single: list[Handler] = []  # by agent index
         self._groups: list[tuple[int, BatchHandler]] = []
         # Taken out of a box but not handled: no handler yet, or its async handler is at work. The
@@ -135,6 +138,7 @@ class Handlers:
             return batch_of_messages(kept)
         self._unpark()
         batch = batch_of(self._core.drain(max_messages))
+        self.credit.wake()
         for task in batch.tasks:
             self._with_latents(task)
         return batch
@@ -149,7 +153,22 @@ class Handlers:
                 del self._kept[agent]
         else:
             message = self._core.receive(agent)
+            self.credit.wake()
         return None if message is None else self._with_latents(message)
+
+    def wait(self, agent: int, timeout: float) -> Message | None:
+        """The oldest of one agent, when there is one; blocks this thread."""
+        end = monotonic() + duration_ns(timeout, "timeout") / 1e9
+        if event_loop_runs():
+            refuse("WrongThread", "receive", "a timeout would block the running event loop")
+        self._core.own_wake()
+        self._core.rearm()
+        while True:
+            message = self.receive(agent)
+            left = end - monotonic()
+            if message is not None or left <= 0:
+                return message
+            self._core.wait_for_work(left)
 
     def _with_latents(self, message: Message) -> Message:
         if message.kind == TASK and message.latents:
@@ -177,6 +196,7 @@ class Handlers:
             import asyncio
 
             return asyncio.run(self._serve(max_messages))
+        self._core.rearm()
         before = self.handled
         while max_messages is None or self.handled - before < max_messages:
             if self.turn(self._left(max_messages, before)) == 0:
@@ -217,6 +237,8 @@ class Handlers:
     def _turn(self, limit: int) -> int:
         taken = self._retry_kept(limit) if self._kept else 0
         batch = self._core.drain(limit - taken)
+        self._core.settle_dead_requests()
+        self.credit.wake()
         count = batch.count() + batch.task_count()
         if count == 0:
             return taken
@@ -265,7 +287,7 @@ class Handlers:
     def _handle_oddly(self, message: Message, route: int) -> None:
         """What is not just a call."""
         if message.kind in (REPLY, FAILURE) and self.requests.reply_arrived(message):
-            self.handled += 1
+            self._core.count_handled()
         elif route == _ROUTE_SINGLE:
             self._handle(message)
         else:

@@ -10,17 +10,17 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from . import _core
 from .agent import Agents
 from .capability import Capabilities
-from .durable import DurableVerbs, Mailboxes, Outbox, refuse_sends
+from .durable import DurableVerbs, Outbox, refuse_sends
 from .errors import InvalidError
 from .handlers import Handlers, event_loop_runs
 from .journal import Journal, path_of
 from .latent import Latents
 from .ledger import Ledger
-from .mailbox import Batch, DeadLetter, Message
-from .outcome import Outcome
+from .mailbox import Batch, DeadLetter, Mailboxes, Message
 from .policy import Policy
 from .reasons import refuse
 from .task import Tasks
+from .topics import Topics
 from .verbs import Verbs
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ class ManualClock:
         self._core.advance(ns)
 
 
-class AgentView(_core.Sender, Verbs, DurableVerbs):
+class AgentView(Verbs, DurableVerbs):
     """An agent that acts, made by as_agent: every verb, and single messages as one C call."""
 
     __slots__ = ("_kernel",)
@@ -78,7 +78,7 @@ class AgentView(_core.Sender, Verbs, DurableVerbs):
         return f"AgentView(id={self.id})"
 
 
-class Kernel(_core.Sender, Verbs, DurableVerbs):
+class Kernel(Verbs, DurableVerbs):
     """A coordination kernel; open one with hanse.open. A context manager that closes it.
 
     Its own verbs act as the root, or, inside a handler, as the agent that is handled (a batch: as
@@ -100,7 +100,8 @@ class Kernel(_core.Sender, Verbs, DurableVerbs):
         self.tasks = Tasks(self)
         self.latents = Latents(self)
         self.journal = Journal(self)
-        self.mailboxes = Mailboxes(self)
+        self.mailboxes = Mailboxes(core)
+        self.topics = Topics(self)
 
     def __enter__(self) -> Kernel:
         return self
@@ -118,6 +119,7 @@ class Kernel(_core.Sender, Verbs, DurableVerbs):
         if self._core.is_closed():
             return
         self._handlers.requests.cancel_all()
+        self._handlers.credit.cancel_all()
         if self._loop is not None:
             self._loop.close()
         self._core.close()
@@ -152,9 +154,33 @@ class Kernel(_core.Sender, Verbs, DurableVerbs):
         """Takes out up to max_messages: tasks and messages that no handler took first."""
         return self._handlers.drain(max_messages)
 
-    def receive(self, agent: int) -> Message | None:
-        """The oldest task or message of one agent, or None."""
-        return self._handlers.receive(agent)
+    def receive(self, agent: int, *, timeout: float | None = None) -> Message | None:
+        """The oldest task or message of one agent, or None.
+
+        timeout: blocks this thread for so many seconds until there is one, without the GIL; not
+        inside a running event loop.
+        """
+        message = self._handlers.receive(agent)
+        if message is not None or timeout is None:
+            return message
+        return self._handlers.wait(agent, timeout)
+
+    try_receive = receive
+
+    def loan(self, size: int) -> _core.Loan:
+        """Writable memory of `size` bytes that send moves without a copy.
+
+        Any buffer consumer takes it: memoryview, numpy.frombuffer(loan, …). Let go of the views,
+        then send it; once sent it is spent. Raises BusyError (Backpressure), InvalidError.
+        """
+        return self._core.loan(size)
+
+    def fileno(self) -> int:
+        """A descriptor that becomes readable when something arrives; run clears it.
+
+        For event loops that are not asyncio's: wait for it, call run, and again.
+        """
+        return self._core.own_wake()
 
     def outbox(self, message: Message) -> Outbox:
         """What a handler does about a message, in one record: `with kernel.outbox(message) as out`.
@@ -250,18 +276,15 @@ class Kernel(_core.Sender, Verbs, DurableVerbs):
             await bridge.durable(position)
 
     def counters(self) -> dict[str, int]:
-        """Of messages: accepted = handled + expired + dead + queued; and refusals by reason.
+        """Of messages: accepted = handled + expired + cancelled + dead + queued; and refusals.
 
         kept: taken out, but for agents without a handler; handler_failures; waiting_requests.
         """
         return self._handlers.counters()
 
     def dead_letters(self) -> list[DeadLetter]:
-        """The newest 1,024 messages that no one handled."""
-        return [
-            DeadLetter(to, sender, kind, request, Outcome(reason), payload)
-            for to, sender, kind, request, reason, payload in self._core.dead_letters()
-        ]
+        """The newest 1,024 messages that no one handled, oldest first; see mailboxes.resend."""
+        return self.mailboxes.dead_letters()
 
     # --- the whole
 

@@ -30,7 +30,7 @@ def wait(reply: Reply) -> Generator[Any, None, bytes]:
 
 def wake(reply: Reply) -> None:
     """It has ended: whoever waits goes on. From any thread."""
-    waiters, reply._waiters = reply._waiters, None
+    waiters, reply._waiters = reply._waiters or [], None
     if reply._loop.is_closed():
         return
     if get_ident() == reply._thread:

@@ -15,6 +15,7 @@ from .latent import Latent
 from .ledger import Usage
 from .outcome import Outcome
 from .reasons import refuse, refuse_outcome
+from .requests import Replies, ask_many
 from .task import Receipt, Receipts, receipt_of, receipts_of
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ def key_bytes(key: bytes | str | None, field: str = "key") -> bytes | None:
     return key
 
 
-class Verbs:
+class Verbs(_core.Sender):
     """The verbs of who acts. Mixed into AgentView and Kernel."""
 
     __slots__ = ()
@@ -448,6 +449,29 @@ class Verbs:
         """
         rows, sizes = _rows_and_sizes(payloads)
         return self._owner()._core.send_many(self._acting(), to, rows, sizes)
+
+    async def send_async(self, to: int, payload: bytes, **fields: Any) -> int:
+        """As send, with its keywords; where the box gives credit, waits until it has room.
+
+        First come, first served. Cancel it, or wrap it in asyncio.timeout, to stop waiting.
+        """
+        return await self._owner()._handlers.credit.send(self, to, payload, fields)
+
+    def ask_many(
+        self,
+        to: NDArray[np.uint64] | Sequence[int],
+        payloads: Sequence[bytes] | NDArray[np.uint8] | bytes,
+        *,
+        quorum: int | None = None,
+        timeout: float | None = None,
+        lane: int = 0,
+    ) -> Replies:
+        """Many requests; await the Replies, from a running event loop. timeout in seconds.
+
+        payloads: one an agent, or bytes for all. quorum: so many replies are enough, then the
+        rest is cancelled; None: all. Raises InvalidError alone; the rest are outcomes.
+        """
+        return ask_many(self, to, payloads, quorum, timeout, lane)
 
     # --- for the core's ask
 
