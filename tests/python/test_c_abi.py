@@ -37,14 +37,14 @@ def run(command: list[str]) -> str:
 @pytest.mark.parametrize("header", ["hanse.h", "hanse_mailbox.h"])
 def test_a_header_compiles_as_c11_alone(compiler: str, tmp_path: Path, header: str) -> None:
     alone = tmp_path / "alone.c"
-    alone.write_text(f'#include "{header}"\nint nothing(void);\nint nothing(void) {{ return 0; }}\n')
+    alone.write_text(
+        f'#include "{header}"\nint nothing(void);\nint nothing(void) {{ return 0; }}\n'
+    )
     run([compiler, *FLAGS, "-c", str(alone), "-o", str(tmp_path / "alone.o")])
 
 
 @pytest.mark.parametrize("name", ["test_c_abi", "test_c_mailbox"])
-def test_a_c_program_drives_the_installed_library(
-    compiler: str, tmp_path: Path, name: str
-) -> None:
+def test_a_c_program_drives_the_installed_library(compiler: str, tmp_path: Path, name: str) -> None:
     program, folder = tmp_path / name, HOME / "lib"
     link = [f"-L{folder}", "-lhanse", f"-Wl,-rpath,{folder}"]
     run([compiler, *FLAGS, str(PROGRAMS / f"{name}.c"), "-o", str(program), *link])

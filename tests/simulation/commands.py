@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 import hanse
+from hanse import _core
 from hanse.errors import HanseError
-from hanse.kernel import acting_agent
 from tests.simulation import rules
 from tests.simulation.durable_commands import DurableChooser, DurablePerformer
 from tests.simulation.model import POLICY_COUNT, Model, Refused
@@ -180,11 +180,11 @@ class Performer(DurablePerformer):
     @contextmanager
     def acting(self, actor: int) -> Iterator[None]:
         """Only the kernel speaks of transfers; who acts is set as for an async handler."""
-        token = acting_agent.set((id(self.kernel), id_of(actor)))
+        token = _core.acting.set(self.kernel._core.acting_token(id_of(actor), 0))
         try:
             yield
         finally:
-            acting_agent.reset(token)
+            _core.acting.reset(token)
 
 
 REFUSALS = {
