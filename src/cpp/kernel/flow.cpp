@@ -208,6 +208,17 @@ bool Kernel::Inner::take_delivery(std::deque<PendingDelivery>& queue, Delivery& 
   return false;
 }
 
+void Kernel::own_flow() {
+  inner_->check_open();
+  inner_->flow->mailboxes.own();
+  inner_->sync_flow();
+}
+
+size_t Kernel::run_native(size_t count_max) {
+  own_flow();
+  return inner_->flow->mailboxes.run_native(count_max, inner_->clock->now_ns());
+}
+
 size_t Kernel::drain(MessageBatch& batch, std::vector<Delivery>& deliveries, size_t count_max) {
   Inner& in = *inner_;
   in.check_open();
@@ -226,6 +237,7 @@ size_t Kernel::drain(MessageBatch& batch, std::vector<Delivery>& deliveries, siz
       payloads.push_back(std::move(payload));
     }
     if (in.deliveries.empty()) in.deliveries_of.clear();
+    in.take_durable(count_max, deliveries, payloads);
   }
   for (size_t i = 0; i < payloads.size(); ++i)
     deliveries[i].payload = payloads[i].in_extent() ? in.journal->get_extent(payloads[i].extent)
@@ -252,6 +264,7 @@ bool Kernel::receive(AgentId agent, MessageBatch& batch, std::vector<Delivery>& 
       found = in.take_delivery(queue->second, delivery, payload);
       if (queue->second.empty()) in.deliveries_of.erase(queue);
     }
+    if (!found) found = in.take_durable_of(index_of(agent), delivery, payload);
     // What went out this way is skipped when the common queue comes to it.
     while (!in.deliveries.empty() && in.deliveries.front().task < in.delivered.size() &&
            in.delivered[in.deliveries.front().task] >= in.deliveries.front().attempt)

@@ -85,6 +85,7 @@ void Kernel::Inner::open(const KernelOptions& given) {
   }
   if (!options.read_only) {
     redeliver_unfinished();
+    redeliver_durable();
     journal->flush();
     if (options.background && disk) start();
   }

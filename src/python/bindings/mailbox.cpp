@@ -64,7 +64,7 @@ py::tuple columns_of(py::object self) {
 py::list deliveries_of(const Batch& batch) {
   py::list tasks(batch.deliveries.size());
   for (size_t i = 0; i < batch.deliveries.size(); ++i)
-    tasks[i] = delivery_object(batch.deliveries[i]);
+    tasks[i] = delivery_object(batch.deliveries[i], batch.kernel);
   return tasks;
 }
 
@@ -91,6 +91,7 @@ std::unique_ptr<Batch> drain(KernelHandle& handle, py::object max_messages) {
   Kernel& kernel = handle.open();
   const size_t count_max = unsigned_of<uint32_t>(max_messages, "max_messages");
   auto batch = std::make_unique<Batch>();
+  batch->kernel = py::cast(&handle);
   kernel.drain(batch->messages, batch->deliveries, count_max);
   return batch;
 }
@@ -101,7 +102,8 @@ py::object receive(KernelHandle& handle, py::object agent) {
   Batch batch;
   if (!kernel.receive(unsigned_of(agent, "agent"), batch.messages, batch.deliveries))
     return py::none();
-  if (!batch.deliveries.empty()) return delivery_object(batch.deliveries.front());
+  if (!batch.deliveries.empty())
+    return delivery_object(batch.deliveries.front(), py::cast(&handle));
   if (batch.messages.count() == 0) return py::none();
   return message_object(batch.messages.messages().front(), handle.requests);
 }

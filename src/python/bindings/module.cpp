@@ -124,6 +124,7 @@ PYBIND11_MODULE(_core, module) {
   register_agent(module, kernel);
   register_boxes(module, kernel);
   register_capability(module, kernel);
+  register_durable(kernel);
   register_index(module);
   register_journal(module, kernel);
   register_latent(module, kernel);

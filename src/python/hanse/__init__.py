@@ -6,7 +6,18 @@ same rules, and leave evidence that anyone can check. Start with `hanse.open`.
 
 from . import errors
 from .agent import Agent, Agents
-from .capability import Capabilities, Matches, Space
+from .capability import (
+    Capabilities,
+    CapabilityIndex,
+    Matches,
+    SearchResult,
+    Skills,
+    Space,
+    all_of,
+    any_of,
+    none_of,
+)
+from .durable import DurableBox, DurableDeadLetter, Outbox
 from .errors import (
     BudgetError,
     BusyError,
@@ -64,6 +75,8 @@ __all__ = [
     "Decision",
     "DeniedError",
     "DeviceError",
+    "DurableBox",
+    "DurableDeadLetter",
     "Economics",
     "Event",
     "ExplainedResult",
@@ -89,6 +102,7 @@ __all__ = [
     "Matches",
     "Message",
     "NotFoundError",
+    "Outbox",
     "Outcome",
     "Policy",
     "Proof",

@@ -232,6 +232,17 @@ class Message:
         """Of a task: absolute UNIX time; 0: none."""
 
     @property
+    def durable(self) -> bool:
+        """It came from a durable box, and waits for ack()."""
+
+    @property
+    def acknowledged(self) -> bool:
+        """Of a durable message: ack() or an outbox was here."""
+
+    def ack(self) -> int:
+        """Acknowledges a durable message; returns the journal position when it is on disk."""
+
+    @property
     def task_class(self) -> str | None:
         """Of a task."""
 
@@ -524,6 +535,44 @@ class Kernel:
         sizes: NDArray[np.uint32] | None,
     ) -> NDArray[np.uint8]: ...
     def set_paused(self, agent: int, paused: bool) -> None: ...
+    # --- durable boxes
+    def acknowledge_all(self, messages: list[Message]) -> None: ...
+    def commit_durable(
+        self,
+        agent: int,
+        acknowledged: list[Message | int],
+        sends: list[tuple[int, bytes, bytes | None]],
+        state: bytes | None,
+        wait: bool,
+    ) -> tuple[int | None, list[tuple[int, int, int | None]]]: ...
+    def declare_durable(
+        self,
+        actor: int,
+        agents: NDArray[np.uint64],
+        capacity: int,
+        in_flight: int,
+        payload_bytes: int,
+        attempts: int,
+    ) -> int | None: ...
+    def durable_box(self, actor: int, agent: int) -> dict[str, Any]: ...
+    def durable_dead_letters(
+        self, actor: int, agent: int
+    ) -> list[tuple[int, int, int, int, int, bytes]]: ...
+    def durable_state(self, actor: int, agent: int) -> bytes: ...
+    def give_back(self, agent: int, messages: list[Message | int]) -> int | None: ...
+    def is_durable(self, agent: int) -> bool: ...
+    def return_all(self, messages: list[Message]) -> None: ...
+    def send_durable(
+        self, actor: int, to: int, payload: bytes, key: bytes | None
+    ) -> tuple[int, int, int | None]: ...
+    def send_durable_many(
+        self,
+        actor: int,
+        to: NDArray[np.uint64],
+        payloads: NDArray[np.uint8] | Sequence[bytes],
+        sizes: NDArray[np.uint32] | None,
+        keys: NDArray[np.uint64] | Sequence[bytes | None] | None,
+    ) -> tuple[NDArray[np.uint8], NDArray[np.uint64]]: ...
     # --- turns
     def acting(self) -> int: ...
     def acting_token(self, agent: int, request: int) -> tuple[int, int, int]: ...

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from . import _core
 from ._core import Message
+from .durable import DurableBoxes
 from .outcome import Outcome
 
 __all__ = [
@@ -35,6 +36,8 @@ DATA, REQUEST, REPLY, FAILURE, TASK = range(5)
 class Batch:
     """What a drain took out of the boxes, as columns; `tasks` on their way to their workers.
 
+    `durable`: messages of durable boxes, which wait for ack().
+
     to, sender, request, sequence uint64[n]; kind uint8[n] (0 data, 1 request); payload uint8[n, w],
     read only, rows padded with zeros; size uint32[n]. payload may view the kernel's memory, which
     lives as long as it does.
@@ -48,12 +51,13 @@ class Batch:
     payload: NDArray[np.uint8]
     size: NDArray[np.uint32]
     tasks: list[Message]
+    durable: list[Message] = field(default_factory=list)
 
     def __len__(self) -> int:
-        """Messages, tasks not counted."""
+        """Rows: tasks and durable messages not counted."""
         return len(self.to)
 
-    def select(self, rows: NDArray[Any], tasks: list[Message]) -> Batch:
+    def select(self, rows: NDArray[Any], deliveries: list[Message]) -> Batch:
         """Some rows of it, copied."""
         return Batch(
             self.to[rows],
@@ -63,18 +67,24 @@ class Batch:
             self.sequence[rows],
             self.payload[rows],
             self.size[rows],
-            tasks,
+            *_by_kind(deliveries),
         )
+
+
+def _by_kind(deliveries: Sequence[Message]) -> tuple[list[Message], list[Message]]:
+    """Tasks, and messages of durable boxes."""
+    tasks = [one for one in deliveries if not one.durable]
+    return tasks, [one for one in deliveries if one.durable]
 
 
 def batch_of(core: _core.Batch) -> Batch:
     """From the core's batch."""
-    return Batch(*core.columns(), core.tasks() if core.task_count() else [])
+    return Batch(*core.columns(), *_by_kind(core.tasks() if core.task_count() else []))
 
 
 def batch_of_messages(messages: Sequence[Message]) -> Batch:
     """From single messages."""
-    plain = [message for message in messages if message.kind != TASK]
+    plain = [one for one in messages if one.kind != TASK and not one.durable]
     width = max((len(message.payload) for message in plain), default=0)
     payload = np.zeros((len(plain), width), np.uint8)
     for row, message in enumerate(plain):
@@ -91,7 +101,7 @@ def batch_of_messages(messages: Sequence[Message]) -> Batch:
         column("sequence", np.uint64),
         payload,
         np.array([len(message.payload) for message in plain], np.uint32),
-        [message for message in messages if message.kind == TASK],
+        *_by_kind([one for one in messages if one.kind == TASK or one.durable]),
     )
 
 
@@ -195,7 +205,7 @@ class Trace:
     taken_ns: int
 
 
-class Mailboxes:
+class Mailboxes(DurableBoxes):
     """The bounds of all boxes, and what became of their messages: kernel.mailboxes."""
 
     def __init__(self, core: _core.Kernel) -> None:
