@@ -8,18 +8,19 @@
 namespace hanse {
 
 void Flow::sync(const AgentTable& agents, uint64_t policy_epoch, uint64_t version) {
-  const auto known = uint32_t(live_.size());
+  const auto known = uint32_t(groups_.size());
   const uint32_t from = agents.epoch() == revocation_epoch_ ? known : 0;
-  live_.resize(agents.count());
   groups_.resize(agents.count());
   mailboxes.resize(agents.count());
   for (uint32_t i = from; i < agents.count(); ++i) {
     const bool live = agents.live(i);
     // What waits for a revoked agent becomes dead letters, in the ring too: it may have come and
     // gone before anyone drained.
-    if ((i >= known || live_[i]) && !live) mailboxes.close_box(agents.id_at(i), Outcome::revoked);
-    live_[i] = live;
-    groups_[i] = i == 0 ? 0 : agents.parent(i);
+    if ((i >= known || groups_[i] != revoked) && !live)
+      mailboxes.close_box(agents.id_at(i), Outcome::revoked);
+    const uint32_t group = i == 0 ? 0 : agents.parent(i);
+    if (i >= known) mailboxes.set_group(agents.id_at(i), group);
+    groups_[i] = live ? group : revoked;
   }
   if (policy_epoch != policy_epoch_) std::fill(bits_.begin(), bits_.end(), Bit{});
   revocation_epoch_ = agents.epoch();

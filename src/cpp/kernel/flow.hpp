@@ -26,12 +26,15 @@ class Flow {
   template <class Allowed>
   Outcome admit(AgentId sender, AgentId to, Allowed&& allowed) {
     const uint32_t from = index_of(sender), at = index_of(to);
-    if (at >= live_.size() || generation_of(to) != 1 || from >= live_.size())
+    if (at >= groups_.size() || generation_of(to) != 1 || from >= groups_.size()) [[unlikely]]
       return Outcome::unknown;
-    if (!live_[at] || !live_[from]) return Outcome::revoked;
-    const uint64_t pair = uint64_t(groups_[from]) << 32 | groups_[at];
+    const uint32_t sender_group = groups_[from], receiver_group = groups_[at];
+    if (sender_group == revoked || receiver_group == revoked) [[unlikely]]
+      return Outcome::revoked;
+    const uint64_t pair = uint64_t(sender_group) << 32 | receiver_group;
     Bit& bit = bits_[(pair * 0x9e3779b97f4a7c15) >> 52];
-    if (bit.pair != pair) bit = {pair, allowed(groups_[from], groups_[at])};
+    if (bit.pair != pair) [[unlikely]]
+      bit = {pair, allowed(sender_group, receiver_group)};
     return bit.allowed ? Outcome::ok : Outcome::denied;
   }
 
@@ -43,8 +46,9 @@ class Flow {
     uint64_t pair = UINT64_MAX;
     bool allowed = false;
   };
-  std::vector<uint32_t> groups_;  // the parent of each agent; the root's is itself
-  std::vector<uint8_t> live_;
+  // The parent of each agent (the root's is itself), or `revoked`: one line of memory an address.
+  static constexpr uint32_t revoked = UINT32_MAX;
+  std::vector<uint32_t> groups_;
   std::vector<Bit> bits_;  // direct-mapped
   uint64_t revocation_epoch_ = 0, policy_epoch_ = UINT64_MAX, version_ = 0;
 };

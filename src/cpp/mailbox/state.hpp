@@ -95,7 +95,8 @@ struct MailboxTable::State {
   Outcome send_owned(const MessageHeader& header, const uint8_t* payload, size_t size) {
     return put(boxes[index_of(header.to)], header, payload, size);
   }
-  Outcome put(Box& target, const MessageHeader& header, const uint8_t* payload, size_t size) {
+  [[gnu::always_inline]] Outcome put(Box& target, const MessageHeader& header,
+                                     const uint8_t* payload, size_t size) {
     const uint64_t rare = header.deadline_ns | header.key | header.trace | header.latent;
     const bool plain = (uint64_t(target.flags & (Box::closed | Box::ruled)) | header.lane | rare |
                         uint64_t(size > message_inline_bytes)) == 0;
@@ -167,7 +168,7 @@ struct MailboxTable::State {
     if (--box.count != 0) box.head = links[number];
     return {number, sequence};
   }
-  Taken unlink_carefully(Box& box, uint32_t index, uint8_t lane);
+  [[gnu::noinline]] Taken unlink_carefully(Box& box, uint32_t index, uint8_t lane);
   uint8_t next_lane(Box& box);
   void unlink_between(Box& box, uint32_t index, uint8_t lane, uint32_t before, uint32_t number);
   void after_unlink(Box& box, uint32_t index, uint8_t lane);
@@ -177,7 +178,7 @@ struct MailboxTable::State {
       release_held(slab[number], buffer_moved);
     slab.put_back(number);
   }
-  void release_held(Slot& slot, bool buffer_moved);
+  [[gnu::noinline]] void release_held(Slot& slot, bool buffer_moved);
   void forget_key(Box& box, uint32_t number);
   void forget_keys(Box& box);
   const MessageRare& rare(const Slot& slot) const {
@@ -191,7 +192,7 @@ struct MailboxTable::State {
   MessageHeader header_of(const Slot& slot, uint32_t index) const;
   // Takes the next message out of a box that has one. False: it had expired.
   bool take(Box& box, uint32_t index, MessageBatch::State& batch, uint64_t now_ns);
-  void expire(uint32_t number, uint32_t index);
+  [[gnu::noinline]] void expire(uint32_t number, uint32_t index);
   void end_dead(uint32_t number, uint32_t index, Outcome reason);
   // A message that is handled now: counted, and observed where that is wanted.
   void handled(const Slot& slot, uint32_t index, uint64_t sequence, uint64_t now_ns) {
@@ -199,16 +200,17 @@ struct MailboxTable::State {
       observe(slot, index, sequence, now_ns);
     taken[slot.lane].add(1);
   }
-  void observe(const Slot& slot, uint32_t index, uint64_t sequence, uint64_t now_ns);
+  [[gnu::noinline]] void observe(const Slot& slot, uint32_t index, uint64_t sequence,
+                                 uint64_t now_ns);
   void close(uint32_t index, Outcome reason);
   void prefetch_turns(const ReadyBoxes& of) const {
     if (of.crowded()) prefetch_crowd(of);
   }
-  void prefetch_crowd(const ReadyBoxes& of) const;
+  [[gnu::noinline]] void prefetch_crowd(const ReadyBoxes& of) const;
 
   // --- elsewhere
-  struct NativeTurn;
-  uint32_t run_turn(MailboxTable& table, NativeTurn& turn, uint32_t count_max, uint64_t now_ns);
+  struct NativeRun;
+  [[gnu::always_inline]] bool run_one(MailboxTable& table, NativeRun& run, uint64_t now_ns);
   size_t send_to_all(MessageHeader header, std::span<const AgentId> to, const Payload& payload,
                      std::span<Outcome> outcomes);
 
