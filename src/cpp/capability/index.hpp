@@ -19,13 +19,13 @@ namespace hanse {
 
 // Attributes of a change; a column is empty (not given), one value for all, or one a row.
 struct IndexColumns {
-  Column<int64_t> price;           // >= 0
-  Column<int64_t> updated;         // >= 0, a time in the caller's unit
-  Column<float> load, reputation;  // not NaN
-  Column<uint64_t> skills, policy_bits;
-  Column<uint32_t> tenant;  // below index_none
-  Column<uint16_t> region;  // below UINT16_MAX
-  Column<uint8_t> tier;
+  Column<int64_t> price{};             // >= 0
+  Column<int64_t> updated{};           // >= 0, a time in the caller's unit
+  Column<float> load{}, reputation{};  // not NaN
+  Column<uint64_t> skills{}, policy_bits{};
+  Column<uint32_t> tenant{};  // below index_none
+  Column<uint16_t> region{};  // below UINT16_MAX
+  Column<uint8_t> tier{};
 };
 
 struct IndexOptions {
