@@ -12,41 +12,15 @@ import numpy as np
 import numpy.typing as npt
 
 import hanse
+from bench import match_change  # noqa: F401  (its cases are part of this bench)
 from bench.ann import EFFORTS, PEERS, K, Search, effort_for, present, recall
 from bench.case import Contest, Peer, Settings, SetUp, case, p50, peer, rate
-from bench.data import ROWS, Population, population
+from bench.data import Population, population
+from bench.filled import index_of, numpy_top, sized
 
 FLOAT_ROUNDING = 1e-5  # two ways to sum 384 products differ by less
 HELD_OUT = 2  # every second query finds the effort, the others are timed
 MIN_RECALL = 0.95
-
-
-def sized(settings: Settings) -> Population:
-    return population(settings.size(ROWS, 5_000), settings.size(500, 20))
-
-
-@lru_cache(maxsize=1)
-def filled(people: int, queries: int) -> hanse.CapabilityIndex:
-    """One and the same index for all cases: it is filtered, searched and changed."""
-    everyone = population(people, queries)
-    index = hanse.CapabilityIndex(everyone.vectors.shape[1])
-    index.add(
-        np.arange(people, dtype=np.uint64),
-        everyone.vectors,
-        threads=2,
-        price=everyone.price,
-        skills=everyone.skills,
-        load=everyone.load,
-        reputation=everyone.reputation,
-        tenant=everyone.tenant,
-    )
-    while index.fold(threads=2):
-        pass
-    return index
-
-
-def index_of(people: Population) -> hanse.CapabilityIndex:
-    return filled(len(people.vectors), len(people.queries))
 
 
 @lru_cache(maxsize=8)
@@ -54,21 +28,8 @@ def peer_of(name: str, people: int, queries: int) -> Search:
     return PEERS[name][1](population(people, queries).vectors, 2)
 
 
-def numpy_top(
-    queries: npt.NDArray[np.float32], vectors: npt.NDArray[np.float32], k: int
-) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.float32]]:
-    """Rows and scores of the k best, best first."""
-    scores = queries @ vectors.T
-    k = min(k, len(vectors))
-    best = np.argpartition(scores, -k, axis=1)[:, -k:]
-    found = np.take_along_axis(scores, best, axis=1)
-    order = np.argsort(-found, axis=1, kind="stable")
-    rows: npt.NDArray[np.intp] = np.take_along_axis(best, order, axis=1)
-    return rows, np.take_along_axis(found, order, axis=1)
-
-
 def scan_limit(people: Population) -> Callable[[], float]:
-    """Queries a second of numpy's product of all rows with a batch: an exact scan can do no more."""
+    """Queries a second of numpy's product of all rows with a batch."""
     return rate(len(people.queries), lambda: people.queries @ people.vectors.T)
 
 
@@ -227,7 +188,7 @@ exact(2, "exact_2")
 def numpy_filtered(
     people: Population, most: npt.NDArray[np.int64], k: int
 ) -> tuple[list[npt.NDArray[np.intp]], list[npt.NDArray[np.float32]]]:
-    """One query after the other: its filter, its rows, its best. Where many pass, all are scored."""
+    """One query after the other: its filter, its rows, its best ones."""
     ids, scores = [], []
     for query, price_max in zip(people.queries, most, strict=True):
         feasible = people.price <= price_max
@@ -258,7 +219,7 @@ def filtered(share: float, name: str, words: str, cached: bool) -> None:
         rank = max(1, int(share * len(people.price)))
         price_max = int(np.sort(people.price)[rank - 1])
         # Another predicate for each query, all of nearly the same share.
-        most = np.full(count, price_max) + (0 if cached else np.arange(count))
+        most = price_max + np.arange(count, dtype=np.int64) * (0 if cached else 1)
         filters = (
             hanse.where(max_price=price_max)
             if cached

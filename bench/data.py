@@ -104,7 +104,7 @@ def _made(rows: int, queries: int) -> Population:
 
 
 def clustered(rows: int, dim: int, queries: int) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
-    """Vectors and queries of unit length in many clusters: 1,000,000 × 128 where it is asked for."""
+    """Vectors and queries of unit length in many clusters."""
     random = np.random.default_rng(SEED + 1)
     centres = random.standard_normal((max(16, rows // 250), dim), dtype=np.float32)
     vectors = centres[random.integers(0, len(centres), rows + queries)]

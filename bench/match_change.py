@@ -10,9 +10,10 @@ from collections.abc import Iterator
 import numpy as np
 
 import hanse
-from bench.bench_match import K, index_of, numpy_top, sized
+from bench.ann import K
 from bench.case import Contest, Settings, case, peer, rate
 from bench.data import Population
+from bench.filled import index_of, numpy_top, sized
 
 
 @case("match", "M writes/s", "higher")
@@ -41,7 +42,12 @@ def attribute_writes(settings: Settings) -> Iterator[Contest]:
     yield Contest(
         hanse=rate(count, lambda: index.update(ids, price=prices), scale=1e6),
         check=check,
-        peers=[peer("a dict of prices", rate(count, lambda: dict(zip(ids, prices)), scale=1e6))],
+        peers=[
+            peer(
+                "a dict of prices",
+                rate(count, lambda: dict(zip(ids, prices, strict=True)), scale=1e6),
+            )
+        ],
         limit="numpy's scatter into one column",
         limit_sample=rate(count, scatter, scale=1e6),
     )
@@ -63,12 +69,12 @@ def replacements(settings: Settings) -> Iterator[Contest]:
     index = changing(people, rows)
     count = settings.size(2_000, 100)
     random = np.random.default_rng(3)
-    state = {"vectors": people.vectors[:rows].copy(), "round": 0}
+    present = people.vectors[:rows].copy()
 
     def replace() -> float:
         ids = random.permutation(rows)[:count]
-        vectors = state["vectors"][random.permutation(ids)]
-        state["vectors"][ids] = vectors
+        vectors = present[random.permutation(ids)]
+        present[ids] = vectors
         stop = threading.Event()
 
         def search() -> None:
@@ -87,7 +93,7 @@ def replacements(settings: Settings) -> Iterator[Contest]:
     def check() -> None:
         for _ in range(rows // count // 2):
             replace()
-        truth = numpy_top(people.queries, state["vectors"], K)[1]
+        truth = numpy_top(people.queries, present, K)[1]
         found = index.search(people.queries, K)
         assert np.mean(found.scores >= truth[:, -1:] - 1e-5) >= 0.93
         assert index.stats()["pending"] == 0
