@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import time
 from collections.abc import Callable, Iterator
 from functools import lru_cache
@@ -15,7 +16,7 @@ import hanse
 from bench import match_change  # noqa: F401  (its cases are part of this bench)
 from bench.ann import EFFORTS, PEERS, K, Search, effort_for, present, recall
 from bench.case import Contest, Peer, Settings, SetUp, case, p50, peer, rate
-from bench.data import Population, population
+from bench.data import Population, clustered, population
 from bench.filled import index_of, numpy_top, sized
 
 FLOAT_ROUNDING = 1e-5  # two ways to sum 384 products differ by less
@@ -122,6 +123,44 @@ def unfiltered(wanted: float, name: str) -> None:
 
 unfiltered(0.95, "walk_95")
 unfiltered(0.99, "walk_99")
+
+
+@lru_cache(maxsize=1)
+def million() -> tuple[hanse.CapabilityIndex, Any, Any]:
+    vectors, queries = clustered(1_000_000, 128, 1_000)
+    index = hanse.CapabilityIndex(128)
+    index.add(np.arange(len(vectors), dtype=np.uint64), vectors, threads=2)
+    while index.fold(threads=2):
+        pass
+    return index, vectors, queries
+
+
+def clustered_95(settings: Settings) -> contextlib.AbstractContextManager[Contest]:
+    """How many queries a second at recall@10 0.95 in 1,000,000 × 128, clustered, one thread?"""
+
+    @contextlib.contextmanager
+    def set_up() -> Iterator[Contest]:
+        index, vectors, queries = million()
+        tune, timed = queries[::HELD_OUT], queries[1::HELD_OUT]
+
+        def search(asked: Any, effort: int) -> Any:
+            return index.search(asked, K, effort=effort).ids
+
+        effort = effort_for(search, tune, numpy_top(tune, vectors, K)[0], 0.95, EFFORTS[1:])
+        assert effort is not None, "recall 0.95 is not reached"
+        truth = numpy_top(timed, vectors, K)[0]
+
+        def check() -> None:
+            assert recall(search(timed, effort), truth) >= 0.935
+
+        yield Contest(hanse=timing(search, timed, effort), check=check)
+
+    return set_up()
+
+
+# Its index takes minutes to build, so it is there only for who asks for it.
+if os.environ.get("BENCH_LARGE"):
+    case("match", "queries/s", "higher")(clustered_95)
 
 
 @case("match", "µs p50", "lower")
