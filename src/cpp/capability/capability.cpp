@@ -4,6 +4,7 @@
 #include <mutex>
 #include <shared_mutex>
 
+#include "capability/folder.hpp"
 #include "capability/search.hpp"
 #include "capability/space.hpp"
 
@@ -327,9 +328,20 @@ Refusals CapabilityStore::explain(uint32_t space, const Feasible& feasible) cons
 void CapabilityStore::settle(CapabilitySpace& space) {
   if (fold_at_once_)
     while (space.fold(rows_in_fold, 1) != 0) continue;
+  else if (folder_ && space.pending_count() != 0)
+    folder_->wake();
 }
 
 void CapabilityStore::fold_later() { fold_at_once_ = false; }
+
+void CapabilityStore::fold_in_background() {
+  fold_later();
+  folder_ = std::make_unique<Folder>([this] { return fold(rows_in_fold, 1) != 0; });
+}
+
+void CapabilityStore::stop_folding() {
+  if (folder_) folder_->stop();
+}
 
 uint32_t CapabilityStore::fold(uint32_t row_max, uint32_t threads) {
   uint32_t folded = 0;

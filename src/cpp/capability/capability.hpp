@@ -143,6 +143,7 @@ struct Refusals {
 };
 
 struct CapabilitySpace;
+class Folder;
 struct SearchTable;
 
 class CapabilityStore {
@@ -214,6 +215,9 @@ class CapabilityStore {
   // A change does that itself, unless fold_later() was called (before threads share the store):
   // then someone calls `fold` until it returns 0. -> how many rows it was, at most row_max.
   void fold_later();
+  // As fold_later, but a thread of the store's own does it, until stop_folding().
+  void fold_in_background();
+  void stop_folding();
   uint32_t fold(uint32_t row_max, uint32_t threads);
 
   Digest state_hash() const;
@@ -229,6 +233,7 @@ class CapabilityStore {
   mutable std::shared_mutex mutex_;  // of spaces_ alone; a space never moves
   std::atomic<uint64_t> live_epoch_{0};
   bool fold_at_once_ = true;
+  std::unique_ptr<Folder> folder_;  // the last member: its thread uses the others
 };
 
 }  // namespace hanse

@@ -66,7 +66,7 @@ uint32_t CapabilitySpace::fold(uint32_t row_max, uint32_t threads) {
   Quantised* present = quantised_.load(std::memory_order_relaxed);
   if (present == nullptr || pending_count() == 0) return 0;
   std::vector<uint32_t> taken;
-  for (uint32_t looked = 0; looked <= blocks.count() && taken.size() < row_max; ++looked) {
+  for (uint32_t looked = 0; looked < blocks.count() && taken.size() < row_max; ++looked) {
     if (fold_cursor_ >= blocks.count()) fold_cursor_ = 0;
     const RowBlock& b = blocks[fold_cursor_];
     for (uint32_t w = 0; b.pending_count != 0 && w < words_in_block; ++w)

@@ -5,6 +5,7 @@
 #include <limits>
 
 #include "capability/audit.hpp"
+#include "capability/folder.hpp"
 #include "capability/quantised.hpp"
 #include "capability/search.hpp"
 
@@ -97,29 +98,14 @@ CapabilityIndex::CapabilityIndex(const IndexOptions& options)
           table_.level)),
       audit_(std::make_unique<Audit>()) {
   if (options.background)
-    folder_ = std::jthread([this](std::stop_token stop) { run_background(stop); });
+    folder_ = std::make_unique<Folder>([this] { return space_->fold(rows_in_fold, 1) != 0; });
 }
 
-CapabilityIndex::~CapabilityIndex() {
-  folder_.request_stop();
-  wake_.notify_all();
-}
-
-void CapabilityIndex::run_background(std::stop_token stop) {
-  while (!stop.stop_requested()) {
-    while (!stop.stop_requested() && space_->fold(rows_in_fold, 1) != 0) continue;
-    std::unique_lock lock(wake_mutex_);
-    wake_.wait(lock, stop, [this] { return space_->pending_count() != 0; });
-  }
-}
+CapabilityIndex::~CapabilityIndex() = default;
 
 void CapabilityIndex::settle(size_t changed) {
   if (space_->pending_count() == 0) return;
-  if (options_.background) {
-    const Lock lock(wake_mutex_);
-    wake_.notify_one();
-    return;
-  }
+  if (folder_) return folder_->wake();
   // What a change leaves behind, and some of what was there after a load.
   const size_t turns = changed / rows_in_fold + 16;
   for (size_t i = 0; i < turns && space_->fold(rows_in_fold, 1) != 0;) ++i;

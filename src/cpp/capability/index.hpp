@@ -7,10 +7,8 @@
 // Threads: any. Changes take turns; searches wait for none of them and hold none up.
 #pragma once
 
-#include <condition_variable>
 #include <memory>
 #include <string>
-#include <thread>
 
 #include "base/hash_map.hpp"
 #include "capability/capability.hpp"
@@ -19,13 +17,13 @@ namespace hanse {
 
 // Attributes of a change; a column is empty (not given), one value for all, or one a row.
 struct IndexColumns {
-  Column<int64_t> price;           // >= 0
-  Column<int64_t> updated;         // >= 0, a time in the caller's unit
-  Column<float> load, reputation;  // not NaN
-  Column<uint64_t> skills, policy_bits;
-  Column<uint32_t> tenant;  // below index_none
-  Column<uint16_t> region;  // below UINT16_MAX
-  Column<uint8_t> tier;
+  Column<int64_t> price{};             // >= 0
+  Column<int64_t> updated{};           // >= 0, a time in the caller's unit
+  Column<float> load{}, reputation{};  // not NaN
+  Column<uint64_t> skills{}, policy_bits{};
+  Column<uint32_t> tenant{};  // below index_none
+  Column<uint16_t> region{};  // below UINT16_MAX
+  Column<uint8_t> tier{};
 };
 
 struct IndexOptions {
@@ -49,6 +47,7 @@ struct IndexStats {
 };
 
 class Audit;
+class Folder;
 struct IndexImage;
 
 class CapabilityIndex {
@@ -126,7 +125,6 @@ class CapabilityIndex {
   void apply(std::span<const uint32_t> rows, const IndexColumns& columns);
   // After a change of so many rows.
   void settle(size_t changed);
-  void run_background(std::stop_token stop);
 
   IndexOptions options_;
   const SearchTable& table_;
@@ -135,9 +133,7 @@ class CapabilityIndex {
   std::vector<uint32_t> free_rows_;
   uint32_t next_ = 0;  // counts additions: what breaks ties
   std::unique_ptr<Audit> audit_;
-  std::mutex wake_mutex_;
-  std::condition_variable_any wake_;
-  std::jthread folder_;
+  std::unique_ptr<Folder> folder_;  // the last member: its thread uses the others
 };
 
 }  // namespace hanse

@@ -213,6 +213,8 @@ std::unique_ptr<CapabilityIndex> IndexImage::read(Bytes file, const std::string&
     refuse(name, header_size, "the checksum of the records is wrong");
   if (crc32c(vectors) != h.vectors_crc)
     refuse(name, h.vectors_at, "the checksum of the vectors is wrong");
+  for (size_t at = header_size + h.records_size; at < h.vectors_at; ++at)
+    if (file[at] != 0) refuse(name, at, "there is something where nothing should be");
 
   auto index = std::make_unique<CapabilityIndex>(
       IndexOptions{.dim = h.dim, .metric = h.metric, .background = background});

@@ -6,17 +6,7 @@ same rules, and leave evidence that anyone can check. Start with `hanse.open`.
 
 from . import errors
 from .agent import Agent, Agents
-from .capability import (
-    Capabilities,
-    CapabilityIndex,
-    Matches,
-    SearchResult,
-    Skills,
-    Space,
-    all_of,
-    any_of,
-    none_of,
-)
+from .capability import Capabilities, Matches, Space
 from .durable import DurableBox, DurableDeadLetter, Outbox
 from .errors import (
     BudgetError,

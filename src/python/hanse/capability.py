@@ -69,7 +69,7 @@ def matches_of(
 ) -> Matches:
     """Asks the core. limits: max_price a query, recall, effort, explain."""
     max_price, recall, effort, explain = limits
-    *columns, reasons, explanations = core.match(
+    agents, offers, versions, scores, counts, reasons, explanations = core.match(
         actor,
         terms,
         as_rows(queries),
@@ -82,7 +82,8 @@ def matches_of(
         effort,
         explain,
     )
-    return Matches(*columns, reasons, tuple(map(Explanation._make, explanations)))
+    how = tuple(map(Explanation._make, explanations))
+    return Matches(agents, offers, versions, scores, counts, reasons, how)
 
 
 class Capabilities:

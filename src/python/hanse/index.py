@@ -211,8 +211,9 @@ class CapabilityIndex:
         )
         if not explain:
             return SearchResult(*found)
-        *arrays, explanations, reasons = found
-        return ExplainedResult(*arrays, tuple(map(Explanation._make, explanations)), reasons)
+        ids, scores, counts, explanations, reasons = found
+        how = tuple(map(Explanation._make, explanations))
+        return ExplainedResult(ids, scores, counts, how, reasons)
 
     def get(self, id: int) -> NDArray[np.float32]:
         """The vector as stored: normalised for cosine. Raises NotFoundError."""

@@ -124,16 +124,16 @@ class Verbs(_core.Sender):
         """
         if not isinstance(explain, bool):
             refuse("WrongType", "explain", f"want a bool, have a {type(explain).__name__}")
-        many = isinstance(max_price, np.ndarray)
         terms = self._terms(
             space=space,
-            max_price=None if many else max_price,  # type: ignore[arg-type]
+            max_price=None if isinstance(max_price, np.ndarray) else max_price,
             tier=tier,
             skills=skills,
             region=region,
             tenant=tenant,
         )
-        limits = (max_price if many else None, recall, effort, explain)
+        prices = max_price if isinstance(max_price, np.ndarray) else None
+        limits = (prices, recall, effort, explain)
         core = self._owner()._core
         return matches_of(core, self._acting(), terms, queries, k, threads, filter, rank, limits)
 
