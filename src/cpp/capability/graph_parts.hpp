@@ -38,6 +38,22 @@ struct Near {
   uint32_t slot;
 };
 
+// 64-byte aligned int8.
+class AlignedBytes {
+ public:
+  void resize(size_t bytes) {
+    if (bytes <= memory_.size() * sizeof(Line)) return;
+    memory_.resize((bytes + sizeof(Line) - 1) / sizeof(Line));
+  }
+  int8_t* data() const { return const_cast<int8_t*>(memory_.data()->bytes); }
+
+ private:
+  struct alignas(64) Line {
+    int8_t bytes[64];
+  };
+  std::vector<Line> memory_;
+};
+
 struct GraphScratch::Memory {
   std::vector<uint64_t> visited;  // a bit a slot, all clear between walks
   std::vector<uint32_t> seen;     // whose bits are set
@@ -52,6 +68,8 @@ struct GraphScratch::Memory {
   CodeQuery query;  // about the node that is inserted
   CodeQuery about;  // int8 of another node
   std::vector<Near> near, chosen, merged;
+  AlignedBytes chosen_int8;    // [degree, padded]
+  int32_t excess[degree_max];  // of each of them
   std::vector<uint32_t> slots, others;
   std::vector<Candidate8> found;
 };
