@@ -7,13 +7,14 @@
 
 namespace hanse {
 
+// Memory is the system's zero pages until it is written, so a segment costs what is used of it.
 // Slot s lives at a place found with one shift and one load; growing moves nothing, so readers go
 // on without a lock. `grow` is the writer's alone; a slot may be read by whoever learnt of it
 // through an acquire.
 class SlotArena {
  public:
-  static constexpr uint32_t first_slots = 4096;
-  static constexpr uint32_t segment_count_max = 20;  // 2^31 slots
+  static constexpr uint32_t first_slots = 65536;
+  static constexpr uint32_t segment_count_max = 16;  // 2^31 slots
 
   explicit SlotArena(size_t stride_bytes) : stride_(stride_bytes) {}
   ~SlotArena();
@@ -32,6 +33,7 @@ class SlotArena {
  private:
   size_t stride_;
   uint32_t capacity_ = 0, segment_count_ = 0;
+  void* mapped_[segment_count_max] = {};
   uintptr_t biased_[segment_count_max] = {};  // start of the segment minus its first slot's offset
 };
 

@@ -57,6 +57,11 @@ void dots_avx2(const int8_t* query, const uint8_t* const* rows, uint32_t count, 
   }
 }
 
+void row_dots_avx2(const uint8_t* row, const int8_t* const* queries, uint32_t count, uint32_t dim,
+                   int32_t* dots_out) {
+  for (uint32_t i = 0; i < count; ++i) dots_avx2(queries[i], &row, 1, dim, dots_out + i);
+}
+
 // Four rows of four components a vector: two sums a row, folded at the end.
 void panel_dots_avx2(const uint8_t* panels, const int8_t* const* queries, uint32_t query_count,
                      uint32_t dim, int32_t* dots_out) {
@@ -85,8 +90,9 @@ void panel_dots_avx2(const uint8_t* panels, const int8_t* const* queries, uint32
 
 }  // namespace
 
-const CodeKernels code_kernels_avx2 = {CpuLevel::avx2, "avx2",          sign_scores_popcount,
-                                       dots_avx2,      panel_dots_avx2, hadamard_blocks<Avx2>};
+const CodeKernels code_kernels_avx2 = {
+    CpuLevel::avx2, "avx2",          sign_scores_popcount, dots_avx2,
+    row_dots_avx2,  panel_dots_avx2, hadamard_blocks<Avx2>};
 
 const CodeKernels* const code_kernels_native[] = {&code_kernels_avx2, &code_kernels_vnni, nullptr};
 

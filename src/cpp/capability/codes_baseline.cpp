@@ -29,8 +29,8 @@ void sign_scores_plain(const SignJob& job) { sign_scores_by_word(job, ones); }
 
 }  // namespace
 
-const CodeKernels code_kernels_baseline = {CpuLevel::baseline, "baseline",
-                                           sign_scores_plain,  dots_plain,
-                                           panel_dots_plain,   hadamard_blocks<Plain>};
+const CodeKernels code_kernels_baseline = {
+    CpuLevel::baseline, "baseline",       sign_scores_plain,     dots_plain,
+    row_dots_plain,     panel_dots_plain, hadamard_blocks<Plain>};
 
 }  // namespace hanse

@@ -49,6 +49,9 @@ struct CodeKernels {
   // 128 * sum(query) away. dim is a multiple of 64, everything 64-byte aligned.
   void (*dots)(const int8_t* query, const uint8_t* const* rows, uint32_t count, uint32_t dim,
                int32_t* dots_out);
+  // The same of one row with several queries.
+  void (*row_dots)(const uint8_t* row, const int8_t* const* queries, uint32_t count, uint32_t dim,
+                   int32_t* dots_out);
   // dots_out [query_count][panels_in_tile * panel_rows]; query_count <= queries_in_panel_tile.
   void (*panel_dots)(const uint8_t* panels, const int8_t* const* queries, uint32_t query_count,
                      uint32_t dim, int32_t* dots_out);

@@ -49,6 +49,11 @@ inline void dots_plain(const int8_t* query, const uint8_t* const* rows, uint32_t
   }
 }
 
+inline void row_dots_plain(const uint8_t* row, const int8_t* const* queries, uint32_t count,
+                           uint32_t dim, int32_t* dots_out) {
+  for (uint32_t i = 0; i < count; ++i) dots_plain(queries[i], &row, 1, dim, dots_out + i);
+}
+
 inline void panel_dots_plain(const uint8_t* panels, const int8_t* const* queries,
                              uint32_t query_count, uint32_t dim, int32_t* dots_out) {
   for (uint32_t q = 0; q < query_count; ++q)

@@ -45,10 +45,16 @@ void dots_neon(const int8_t* query, const uint8_t* const* rows, uint32_t count, 
   }
 }
 
+void row_dots_neon(const uint8_t* row, const int8_t* const* queries, uint32_t count, uint32_t dim,
+                   int32_t* dots_out) {
+  for (uint32_t i = 0; i < count; ++i) dots_neon(queries[i], &row, 1, dim, dots_out + i);
+}
+
 }  // namespace
 
-const CodeKernels code_kernels_neon = {CpuLevel::neon, "neon",           sign_scores_popcount,
-                                       dots_neon,      panel_dots_plain, hadamard_blocks<Neon>};
+const CodeKernels code_kernels_neon = {
+    CpuLevel::neon, "neon",           sign_scores_popcount, dots_neon,
+    row_dots_neon,  panel_dots_plain, hadamard_blocks<Neon>};
 
 const CodeKernels* const code_kernels_native[] = {&code_kernels_neon, nullptr};
 

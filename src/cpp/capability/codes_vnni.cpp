@@ -113,29 +113,41 @@ void sign_scores_vnni(const SignJob& job) {
   });
 }
 
-void dots_vnni(const int8_t* query, const uint8_t* const* rows, uint32_t count, uint32_t dim,
-               int32_t* dots_out) {
-  const auto product = [&](__m512i sum, const uint8_t* row, uint32_t d, __m512i of) {
-    return _mm512_dpbusd_epi32(sum, _mm512_load_si512(row + d), of);
-  };
+// Four products at once with what stays the same: a query with rows, or a row with queries.
+template <class Stays, class Comes, class Product>
+void products(const Stays* stays, const Comes* const* comes, uint32_t count, uint32_t dim,
+              int32_t* dots_out, Product product) {
   uint32_t i = 0;
   for (; i + 4 <= count; i += 4) {
     __m512i a = _mm512_setzero_si512(), b = a, c = a, d = a;
     for (uint32_t at = 0; at < dim; at += 64) {
-      const __m512i of = _mm512_load_si512(query + at);
-      a = product(a, rows[i], at, of);
-      b = product(b, rows[i + 1], at, of);
-      c = product(c, rows[i + 2], at, of);
-      d = product(d, rows[i + 3], at, of);
+      const __m512i of = _mm512_load_si512(stays + at);
+      a = product(a, _mm512_load_si512(comes[i] + at), of);
+      b = product(b, _mm512_load_si512(comes[i + 1] + at), of);
+      c = product(c, _mm512_load_si512(comes[i + 2] + at), of);
+      d = product(d, _mm512_load_si512(comes[i + 3] + at), of);
     }
     _mm_storeu_si128(reinterpret_cast<__m128i*>(dots_out + i), totals(a, b, c, d));
   }
   for (; i < count; ++i) {
     __m512i a = _mm512_setzero_si512();
     for (uint32_t at = 0; at < dim; at += 64)
-      a = product(a, rows[i], at, _mm512_load_si512(query + at));
+      a = product(a, _mm512_load_si512(comes[i] + at), _mm512_load_si512(stays + at));
     dots_out[i] = _mm512_reduce_add_epi32(a);
   }
+}
+
+void dots_vnni(const int8_t* query, const uint8_t* const* rows, uint32_t count, uint32_t dim,
+               int32_t* dots_out) {
+  products(query, rows, count, dim, dots_out,
+           [](__m512i sum, __m512i row, __m512i of) { return _mm512_dpbusd_epi32(sum, row, of); });
+}
+
+void row_dots_vnni(const uint8_t* row, const int8_t* const* queries, uint32_t count, uint32_t dim,
+                   int32_t* dots_out) {
+  products(row, queries, count, dim, dots_out, [](__m512i sum, __m512i query, __m512i of) {
+    return _mm512_dpbusd_epi32(sum, of, query);
+  });
 }
 
 // 24 sums, 4 vectors of rows and one of a query in 29 of the 32 registers: no sum is ever added up
@@ -191,7 +203,8 @@ void panel_dots_vnni(const uint8_t* panels, const int8_t* const* queries, uint32
 
 }  // namespace
 
-const CodeKernels code_kernels_vnni = {CpuLevel::avx512, "avx512 vnni",   sign_scores_vnni,
-                                       dots_vnni,        panel_dots_vnni, hadamard_blocks<Avx512>};
+const CodeKernels code_kernels_vnni = {
+    CpuLevel::avx512, "avx512 vnni",   sign_scores_vnni,       dots_vnni,
+    row_dots_vnni,    panel_dots_vnni, hadamard_blocks<Avx512>};
 
 }  // namespace hanse

@@ -42,23 +42,21 @@ void GraphChange::write_edges(uint32_t slot, const std::vector<Near>& to) {
     edges[i].store(i < to.size() ? to[i].slot + 1 : 0, std::memory_order_release);
 }
 
-// Makes the int8 of a slot the query of the next products.
-void GraphChange::load(uint32_t slot) {
-  CodeQuery& about = memory_.about;
-  codes_.reserve(about);
+// Makes the int8 of a slot a query; -> what its products are too large by.
+int32_t GraphChange::load(uint32_t slot, int8_t* out) const {
+  const uint32_t padded = codes_.rotation_.dim_padded();
   const uint8_t* bytes = codes_.int8(slot);
+  for (uint32_t i = 0; i < padded; ++i) out[i] = int8_t(bytes[i] ^ 0x80);
   int32_t sum = 0;
-  for (uint32_t i = 0; i < about.padded; ++i) {
-    about.int8[i] = int8_t(bytes[i] ^ 0x80);
-    sum += about.int8[i];
-  }
-  about.int8_sum = 128 * sum;
+  for (uint32_t i = 0; i < padded; ++i) sum += bytes[i];
+  return 128 * (sum - 128 * int32_t(padded));
 }
 
 void GraphChange::measure(uint32_t from, std::vector<Near>& near_out) {
   const std::vector<uint32_t>& slots = memory_.slots;
   near_out.clear();
-  load(from);
+  codes_.reserve(memory_.about);
+  const int32_t excess = load(from, memory_.about.int8);
   const CodeFactors& own = codes_.factors(from);
   const auto fetch = [&](size_t i) {
     if (i >= slots.size()) return;
@@ -77,8 +75,7 @@ void GraphChange::measure(uint32_t from, std::vector<Near>& near_out) {
     codes_.kernels_.dots(memory_.about.int8, bytes, count, memory_.about.padded, dots);
     for (uint32_t i = 0; i < count; ++i) {
       const uint32_t slot = slots[first + i];
-      near_out.push_back(
-          {distance(own, codes_.factors(slot), dots[i] - memory_.about.int8_sum), slot});
+      near_out.push_back({distance(own, codes_.factors(slot), dots[i] - excess), slot});
     }
   }
   std::sort(near_out.begin(), near_out.end(), [](const Near& a, const Near& b) {
@@ -87,36 +84,45 @@ void GraphChange::measure(uint32_t from, std::vector<Near>& near_out) {
 }
 
 // Whether one of the chosen is nearer to the candidate than the node is, by the factor of `slack`.
-bool GraphChange::occluded(const Near& candidate) {
+bool GraphChange::occluded(const Near& candidate) const {
   const std::vector<Near>& chosen = memory_.chosen;
-  if (chosen.empty()) return false;
-  load(candidate.slot);
+  const uint8_t* bytes = codes_.int8(candidate.slot);
   const CodeFactors& own = codes_.factors(candidate.slot);
   const float bound = candidate.distance / options_.slack;
+  const uint32_t padded = codes_.rotation_.dim_padded();
   for (size_t first = 0; first < chosen.size(); first += dots_at_once) {
-    const uint8_t* bytes[dots_at_once];
+    const int8_t* queries[dots_at_once];
     int32_t dots[dots_at_once];
     const auto count = uint32_t(std::min<size_t>(dots_at_once, chosen.size() - first));
-    for (uint32_t i = 0; i < count; ++i) bytes[i] = codes_.int8(chosen[first + i].slot);
-    codes_.kernels_.dots(memory_.about.int8, bytes, count, memory_.about.padded, dots);
     for (uint32_t i = 0; i < count; ++i)
-      if (distance(own, codes_.factors(chosen[first + i].slot), dots[i] - memory_.about.int8_sum) <
-          bound)
+      queries[i] = memory_.chosen_int8.data() + (first + i) * padded;
+    codes_.kernels_.row_dots(bytes, queries, count, padded, dots);
+    for (uint32_t i = 0; i < count; ++i)
+      if (distance(own, codes_.factors(chosen[first + i].slot),
+                   dots[i] - memory_.excess[first + i]) < bound)
         return true;
   }
   return false;
 }
 
+void GraphChange::take(const Near& near) {
+  const size_t i = memory_.chosen.size();
+  const uint32_t padded = codes_.rotation_.dim_padded();
+  memory_.excess[i] = load(near.slot, memory_.chosen_int8.data() + i * padded);
+  memory_.chosen.push_back(near);
+}
+
 void GraphChange::choose(uint32_t of, const std::vector<Near>& near) {
   memory_.chosen.clear();
+  memory_.chosen_int8.resize(size_t(options_.degree) * codes_.rotation_.dim_padded());
   auto owed = uint32_t(std::count_if(near.begin(), near.end(),
                                      [&](const Near& n) { return parts_.is_child(n.slot, of); }));
   for (const Near& candidate : near) {
     if (parts_.is_child(candidate.slot, of)) {
-      memory_.chosen.push_back(candidate);
+      take(candidate);
       --owed;
     } else if (memory_.chosen.size() + owed < options_.degree && !occluded(candidate)) {
-      memory_.chosen.push_back(candidate);
+      take(candidate);
     }
   }
 }

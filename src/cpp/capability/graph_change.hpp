@@ -22,8 +22,9 @@ class GraphChange {
   void write_edges(uint32_t slot, const std::vector<Near>& to);
   // Squared distances of `memory_.slots` from a slot, nearest first.
   void measure(uint32_t from, std::vector<Near>& near_out);
-  void load(uint32_t slot);
-  bool occluded(const Near& candidate);
+  int32_t load(uint32_t slot, int8_t* out) const;
+  bool occluded(const Near& candidate) const;
+  void take(const Near& near);
   // Which of the nodes near `of`, nearest first, it keeps an edge to.
   void choose(uint32_t of, const std::vector<Near>& near);
   void link(uint32_t from, uint32_t to);  // the lock is taken in here

@@ -38,12 +38,28 @@ struct Near {
   uint32_t slot;
 };
 
+// 64-byte aligned int8.
+class AlignedBytes {
+ public:
+  void resize(size_t bytes) {
+    if (bytes <= memory_.size() * sizeof(Line)) return;
+    memory_.resize((bytes + sizeof(Line) - 1) / sizeof(Line));
+  }
+  int8_t* data() const { return const_cast<int8_t*>(memory_.data()->bytes); }
+
+ private:
+  struct alignas(64) Line {
+    int8_t bytes[64];
+  };
+  std::vector<Line> memory_;
+};
+
 struct GraphScratch::Memory {
-  std::vector<uint64_t> visited;  // a bit a slot, all clear between walks
-  std::vector<uint32_t> seen;     // whose bits are set
-  std::vector<PoolEntry> pool;    // best first
-  std::vector<uint32_t> fresh;    // slots to be scored
-  std::vector<const uint8_t*> records;
+  std::vector<uint64_t> visited;   // a bit a slot, all clear between walks
+  std::vector<uint32_t> seen;      // whose bits are set
+  std::vector<PoolEntry> pool;     // best first
+  std::vector<uint32_t> fresh[2];  // slots to be scored: of this hop and of the one before
+  std::vector<const uint8_t*> records[2];
   std::vector<float> scores;
   std::vector<uint32_t> bridges;  // infeasible neighbours of one hop
   ScanScratch scan;
@@ -52,6 +68,8 @@ struct GraphScratch::Memory {
   CodeQuery query;  // about the node that is inserted
   CodeQuery about;  // int8 of another node
   std::vector<Near> near, chosen, merged;
+  AlignedBytes chosen_int8;    // [degree, padded]
+  int32_t excess[degree_max];  // of each of them
   std::vector<uint32_t> slots, others;
   std::vector<Candidate8> found;
 };
@@ -140,11 +158,15 @@ class GraphWalk {
   void start(const CodeQuery& query, uint32_t capacity);
   void follow(uint32_t slot);
   void follow_feasible(uint32_t slot, const RowMask& mask);
-  uint32_t score_fresh(const CodeQuery& query, uint32_t capacity);
+  void turn();
+  uint32_t score(uint32_t of, const CodeQuery& query, uint32_t capacity);
+  void fetch_edges(uint32_t from, uint32_t width) const;
   uint32_t insert(PoolEntry entry, uint32_t capacity);
   void forget();
 
   bool visit(uint32_t slot) {
+    // What was added since the walk began is left to the next.
+    if (slot >= limit_) return false;
     uint64_t& word = memory_.visited[slot / 64];
     const uint64_t bit = uint64_t(1) << (slot % 64);
     if ((word & bit) != 0) return false;
@@ -154,8 +176,8 @@ class GraphWalk {
   void add_fresh(uint32_t slot) {
     const uint8_t* record = codes_.record(slot);
     __builtin_prefetch(record);
-    memory_.fresh[fresh_] = slot;
-    memory_.records[fresh_] = record;
+    memory_.fresh[now_][fresh_] = slot;
+    memory_.records[now_][fresh_] = record;
     ++fresh_;
   }
 
@@ -163,7 +185,11 @@ class GraphWalk {
   const Graph::Parts& parts_;
   uint32_t degree_;
   Memory& memory_;
-  uint32_t size_ = 0, fresh_ = 0, hops_ = 0, visits_ = 0;
+  uint32_t now_ = 0;      // which of the two lists is filled
+  uint32_t fresh_ = 0;    // how many are in it
+  uint32_t pending_ = 0;  // and in the other
+  uint32_t limit_ = 0;    // slots that `visited` has bits for
+  uint32_t size_ = 0, hops_ = 0, visits_ = 0;
   bool gave_up_ = false;
 };
 

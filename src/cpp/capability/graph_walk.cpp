@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <utility>
 
 #include "capability/graph_parts.hpp"
 
@@ -21,11 +22,12 @@ void GraphWalk::forget() {
 void GraphWalk::start(const CodeQuery& query, uint32_t capacity) {
   const size_t words = codes_.slot_end() / 64 + 1;
   if (memory_.visited.size() < words) memory_.visited.resize(words + words / 2);
+  limit_ = uint32_t(words) * 64;
   if (memory_.pool.size() < capacity + 1) memory_.pool.resize(capacity + 1);
   const size_t room = std::max<size_t>(entry_count_max, size_t(degree_) * (degree_ + 1));
-  if (memory_.fresh.size() < room) {
-    memory_.fresh.resize(room);
-    memory_.records.resize(room);
+  if (memory_.scores.size() < room) {
+    for (auto& fresh : memory_.fresh) fresh.resize(room);
+    for (auto& records : memory_.records) records.resize(room);
     memory_.scores.resize(room);
     memory_.bridges.resize(degree_);
   }
@@ -34,19 +36,28 @@ void GraphWalk::start(const CodeQuery& query, uint32_t capacity) {
     const uint32_t entry = parts_.entries[i].load(std::memory_order_acquire);
     if (entry != 0 && visit(entry - 1)) add_fresh(entry - 1);
   }
-  score_fresh(query, capacity);
+  turn();
+  score(now_ ^ 1, query, capacity);
+}
+
+// What was found waits for its codes; the other list is filled next.
+void GraphWalk::turn() {
+  const std::vector<uint32_t>& slots = memory_.fresh[now_];
+  memory_.seen.insert(memory_.seen.end(), slots.begin(), slots.begin() + fresh_);
+  visits_ += fresh_;
+  pending_ = std::exchange(fresh_, 0);
+  now_ ^= 1;
 }
 
 // Best first; the one pushed over the end is lost. -> where it went.
 uint32_t GraphWalk::insert(PoolEntry entry, uint32_t capacity) {
   PoolEntry* pool = memory_.pool.data();
-  uint32_t low = 0, high = size_;
-  while (low < high) {
-    const uint32_t middle = (low + high) / 2;
-    if (pool[middle].key > entry.key)
-      low = middle + 1;
-    else
-      high = middle;
+  // No branch depends on a comparison: they could not be foretold.
+  uint32_t low = 0;
+  for (uint32_t left = size_; left > 0;) {
+    const uint32_t half = (left + 1) / 2;
+    low += pool[low + half - 1].key > entry.key ? half : 0;
+    left -= half;
   }
   if (low == capacity) return low;
   const uint32_t moved = std::min(size_, capacity - 1) - low;
@@ -57,19 +68,29 @@ uint32_t GraphWalk::insert(PoolEntry entry, uint32_t capacity) {
 }
 
 // -> the best place that a new entry took.
-uint32_t GraphWalk::score_fresh(const CodeQuery& query, uint32_t capacity) {
-  codes_.sign_scores(query, memory_.records.data(), fresh_, memory_.scores.data());
+uint32_t GraphWalk::score(uint32_t of, const CodeQuery& query, uint32_t capacity) {
+  const std::vector<uint32_t>& slots = memory_.fresh[of];
+  codes_.sign_scores(query, memory_.records[of].data(), pending_, memory_.scores.data());
   uint32_t best = UINT32_MAX;
   float worst = size_ == capacity ? memory_.pool[size_ - 1].score() : -INFINITY;
-  for (uint32_t i = 0; i < fresh_; ++i) {
+  for (uint32_t i = 0; i < pending_; ++i) {
     if (memory_.scores[i] <= worst) continue;
-    best = std::min(best, insert(PoolEntry::of(memory_.scores[i], memory_.fresh[i]), capacity));
+    best = std::min(best, insert(PoolEntry::of(memory_.scores[i], slots[i]), capacity));
     if (size_ == capacity) worst = memory_.pool[size_ - 1].score();
   }
-  memory_.seen.insert(memory_.seen.end(), memory_.fresh.begin(), memory_.fresh.begin() + fresh_);
-  visits_ += fresh_;
-  fresh_ = 0;
+  pending_ = 0;
   return best;
+}
+
+// The edges of the two that will probably be followed next.
+void GraphWalk::fetch_edges(uint32_t from, uint32_t width) const {
+  uint32_t count = 0;
+  for (uint32_t i = from; i < std::min(size_, width) && count < 2; ++i) {
+    if (memory_.pool[i].followed()) continue;
+    const auto* edges = parts_.edges_of(memory_.pool[i].slot());
+    for (uint32_t at = 0; at < degree_; at += 16) __builtin_prefetch(edges + at);
+    ++count;
+  }
 }
 
 void GraphWalk::follow(uint32_t slot) {
@@ -110,31 +131,28 @@ void GraphWalk::follow_feasible(uint32_t slot, const RowMask& mask) {
 void GraphWalk::run(const CodeQuery& query, const RowMask& mask, uint32_t width, uint32_t capacity,
                     uint32_t visits_max) {
   start(query, capacity);
-  const PoolEntry* pool = memory_.pool.data();
-  for (uint32_t next = 0; next < std::min(size_, width);) {
-    if (pool[next].followed()) {
-      ++next;
-      continue;
-    }
+  // While the codes of one hop come from memory, the edges of the next best node are followed: a
+  // hop is scored one later than it could be, and hardly ever waited for.
+  for (uint32_t next = 0;;) {
+    while (next < size_ && memory_.pool[next].followed()) ++next;
+    const bool more = next < std::min(size_, width);
+    if (!more && pending_ == 0) return;
     if (visits_ > visits_max) {
       gave_up_ = true;
       return;
     }
-    const uint32_t slot = pool[next].slot();
-    memory_.pool[next].key |= 1;
-    ++hops_;
-    if (mask.words == nullptr)
-      follow(slot);
-    else
-      follow_feasible(slot, mask);
-    for (uint32_t i = next + 1; i < std::min(size_, next + 4); ++i)
-      if (!pool[i].followed()) {
-        const auto* edges = parts_.edges_of(pool[i].slot());
-        __builtin_prefetch(edges);
-        __builtin_prefetch(edges + 16);
-        break;
-      }
-    next = std::min(next + 1, score_fresh(query, capacity));
+    if (more) {
+      const uint32_t slot = memory_.pool[next].slot();
+      memory_.pool[next].key |= 1;
+      ++hops_;
+      if (mask.words == nullptr)
+        follow(slot);
+      else
+        follow_feasible(slot, mask);
+    }
+    next = std::min(next, score(now_ ^ 1, query, capacity));
+    turn();
+    fetch_edges(next, width);
   }
 }
 
