@@ -6,6 +6,7 @@
 #include <memory>
 #include <vector>
 
+#include "mailbox/batch_columns.hpp"
 #include "mailbox/slab.hpp"
 
 namespace hanse {
@@ -19,6 +20,17 @@ struct MessageBatch::State {
   std::unique_ptr<Row[]> rows;
   size_t row_count_max = 0;
   std::vector<std::unique_ptr<uint8_t[]>> large;
+
+  // What came out of the log as columns; then there are no rows and large payloads here, and
+  // messages are made of the columns when somebody wants them.
+  ColumnStore store;
+  std::vector<MessageRare> rare;
+
+  bool empty() const { return messages.empty() && store.empty(); }
+  void make_messages();
+  // The columns become messages with rows of their own, so that others can be added.
+  void flatten();
+  void add(const EpochLog::Row& row, uint64_t sequence);
 
   // Room for `count` more, so that the loop over a drain neither allocates nor moves rows.
   void reserve(size_t count);

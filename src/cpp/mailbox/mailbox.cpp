@@ -65,7 +65,7 @@ size_t MailboxTable::drain(MessageBatch& batch, size_t count_max, uint64_t now_n
       count += state.take(box, index, out, now_ns);
     if (box.count != 0) state.make_ready(box, index);
   }
-  return count;
+  return count + state.drain_log(out, count_max - count, now_ns);
 }
 
 bool MailboxTable::receive(AgentId agent, MessageBatch& batch, uint64_t now_ns) {
@@ -74,6 +74,7 @@ bool MailboxTable::receive(AgentId agent, MessageBatch& batch, uint64_t now_ns) 
   state.own();
   state.settle();
   Box& box = state.box(index_of(agent));
+  state.leave_log(index_of(agent));
   batch.state_->reserve(box.count == 0 ? 0 : 1);
   while (box.count != 0)
     if (state.take(box, index_of(agent), *batch.state_, now_ns)) return true;
@@ -85,6 +86,7 @@ void MailboxTable::set_paused(AgentId agent, bool paused) {
   state.require(agent);
   state.own();
   Box& box = state.box(index_of(agent));
+  state.leave_log(index_of(agent));
   if (paused) {
     box.flags |= Box::paused;
     return;
@@ -132,7 +134,8 @@ uint32_t MailboxTable::queued(AgentId agent) const {
   state_->require(agent);
   state_->require_owner();
   const uint32_t index = index_of(agent);
-  return index < state_->boxes.size() ? state_->boxes[index].count : 0;
+  return index < state_->boxes.size() ? state_->boxes[index].count + state_->bulk.log.count_of(index)
+                                      : 0;
 }
 
 MailboxCounters MailboxTable::counters() const {
@@ -150,12 +153,17 @@ MailboxCounters MailboxTable::counters() const {
   counters.refused_unknown = state.refused_unknown.load(std::memory_order_relaxed);
   counters.refused_too_large = state.refused_too_large.load(std::memory_order_relaxed);
   counters.refused_other = state.refused_other.load(std::memory_order_relaxed);
+  counters.form = state.bulk.form.load(std::memory_order_relaxed);
+  counters.epochs = state.bulk.epochs.load(std::memory_order_relaxed);
+  counters.switches = state.bulk.switches.load(std::memory_order_relaxed);
+  counters.spills = state.bulk.spills.load(std::memory_order_relaxed);
   return counters;
 }
 
 uint64_t MailboxTable::memory_bytes() const {
   return state_->table_bytes.load(std::memory_order_relaxed) +
-         state_->payload_bytes.load(std::memory_order_relaxed);
+         state_->payload_bytes.load(std::memory_order_relaxed) +
+         state_->bulk.arenas->memory_bytes();
 }
 
 }  // namespace hanse

@@ -31,6 +31,8 @@ struct Box {
   static constexpr uint8_t paused = 2;
   static constexpr uint8_t closed = 4;
 
+  bool plain_and_empty() const { return count == 0 && (flags & ~ready) == 0; }
+
   uint32_t head = 0, tail = 0;  // slots, valid while count > 0
   uint32_t count = 0;
   uint8_t flags = 0;

@@ -112,6 +112,7 @@ void MailboxTable::State::grow() {
     const uint64_t before = boxes.capacity() * sizeof(Box) + ready.capacity() * sizeof(uint32_t);
     boxes.resize(count);
     if (ready.capacity() < count) ready.grow(std::bit_ceil(count));
+    if (bulk.in_log) bulk.log.resize(uint32_t(count), options.box_capacity_messages);
     table_bytes += boxes.capacity() * sizeof(Box) + ready.capacity() * sizeof(uint32_t) - before;
   }
 }
@@ -132,7 +133,11 @@ void MailboxTable::State::settle() {
 void MailboxTable::State::empty_ring() {
   ring.empty([this](const InboundRing::Cell& cell) {
     Box& target = box(index_of(cell.header.to));
-    const Outcome outcome = room(target, cell.header.kind);
+    Outcome outcome = Outcome::ok;
+    if (!bulk.in_log || !log_single(cell.header, cell.payload, cell.size, outcome))
+      outcome = room(target, cell.header.kind);
+    else if (outcome == Outcome::ok)
+      return;
     if (outcome == Outcome::ok) {
       if (slab.needs_block()) grow_slab();
       enqueue(target, cell.header, cell.payload, cell.size);
@@ -154,7 +159,7 @@ Outcome MailboxTable::State::room(const Box& box, MessageKind kind) const {
   if (box.flags & Box::closed) [[unlikely]]
     return box.reason;
   if (box.count >= options.box_capacity_messages + (reserved ? reserved_messages : 0) ||
-      slab.used() >= options.message_count_max + (reserved ? reserved_message_count : 0))
+      waiting() >= options.message_count_max + (reserved ? reserved_message_count : 0))
     return Outcome::full;
   return Outcome::ok;
 }
@@ -162,7 +167,13 @@ Outcome MailboxTable::State::room(const Box& box, MessageKind kind) const {
 Outcome MailboxTable::State::send_owned(const MessageHeader& header, const uint8_t* payload,
                                         uint32_t size) {
   Box& target = box(index_of(header.to));
-  const Outcome outcome = room(target, header.kind);
+  Outcome outcome = Outcome::ok;
+  if (bulk.in_log && log_single(header, payload, size, outcome)) [[unlikely]] {
+    if (outcome != Outcome::ok) return refuse(outcome);
+    sent.add(1);
+    return outcome;
+  }
+  outcome = room(target, header.kind);
   if (outcome != Outcome::ok) return refuse(outcome);
   if (slab.needs_block()) [[unlikely]]
     grow_slab();
@@ -259,6 +270,7 @@ void MailboxTable::State::release_large(const Slot& slot) {
 
 void MailboxTable::State::close(uint32_t index, Outcome reason) {
   Box& closed = box(index);
+  leave_log(index);
   closed.flags |= Box::closed;
   closed.reason = reason;
   while (closed.count != 0) {

@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "mailbox/batch.hpp"
+#include "mailbox/bulk.hpp"
 #include "mailbox/inbound_ring.hpp"
 #include "mailbox/slab.hpp"
 
@@ -68,6 +69,26 @@ struct MailboxTable::State {
   void release_large(const Slot& slot);
   void close(uint32_t index, Outcome reason);
 
+  // --- owner, the log: bulk.cpp
+  uint64_t waiting() const { return slab.used() + bulk.log.count(); }
+  Outcome send_row(const BulkRows& rows, size_t i);
+  void send_rows_linked(const BulkRows& rows, std::span<Outcome> outcomes);
+  void send_rows_logged(const BulkRows& rows, std::span<Outcome> outcomes);
+  bool log_wanted(const BulkRows& rows);
+  void take_up_log();
+  void put_down_log();
+  void spill_log();
+  void leave_log(uint32_t index);
+  uint64_t room_in_log() const;
+  bool heal(uint32_t index);
+  bool log_single(const MessageHeader& header, const uint8_t* payload, uint32_t size,
+                  Outcome& outcome_out);
+  size_t drain_log(MessageBatch::State& batch, size_t count_max, uint64_t now_ns);
+  bool same_for_all(const ColumnStore& store, uint64_t now_ns) const;
+  void take_rows_alike(std::span<const uint32_t> keys, ColumnStore& store);
+  bool take_row(uint32_t key, MessageBatch::State& batch, bool alone, uint64_t now_ns);
+  void account_log();
+
   const MailboxOptions options;
   const uint32_t reserved_messages;       // of one box, on top of its capacity
   const uint32_t reserved_message_count;  // of all boxes together
@@ -84,6 +105,7 @@ struct MailboxTable::State {
   std::vector<Box> boxes;  // may be shorter than agent_count: it grows on the owner's thread
   ReadyRing ready;
   Slab slab;
+  Bulk bulk;
 
   // accepted = sent here + pushed into the ring; handled = taken - failed; dead = buried + failed.
   // So one store moves a message from handled to dead, and no observer sees it in neither.
