@@ -156,17 +156,7 @@ class CapabilityIndex:
     ) -> tuple[NDArray[np.uint64], NDArray[np.float32], NDArray[np.int32]]: ...
 
 class Batch:
-    def columns(
-        self,
-    ) -> tuple[
-        NDArray[np.uint64],
-        NDArray[np.uint64],
-        NDArray[np.uint8],
-        NDArray[np.uint64],
-        NDArray[np.uint64],
-        NDArray[np.uint8],
-        NDArray[np.uint32],
-    ]: ...
+    def column(self, name: str) -> NDArray[Any]: ...
     def count(self) -> int: ...
     def messages(self) -> list[Message]: ...
     def drive(
