@@ -31,7 +31,7 @@ class Batch:
     lives as long as they do, and are made when first asked for.
     """
 
-    __slots__ = ("_core", "_count", "tasks", *_COLUMNS)
+    __slots__ = ("_source", "_count", "tasks", *_COLUMNS)
 
     to: NDArray[np.uint64]
     sender: NDArray[np.uint64]
@@ -41,26 +41,26 @@ class Batch:
     payload: NDArray[np.uint8]
     size: NDArray[np.uint32]
     tasks: list[Message]
-    _core: _core.Batch | None
+    _source: _core.Batch | None
     _count: int
 
     def __init__(self, source: _core.Batch | Sequence[NDArray[Any]], tasks: list[Message]) -> None:
         put = object.__setattr__
         put(self, "tasks", tasks)
         if isinstance(source, _core.Batch):
-            put(self, "_core", source)
+            put(self, "_source", source)
             put(self, "_count", source.count())
             return
-        put(self, "_core", None)
+        put(self, "_source", None)
         put(self, "_count", len(source[0]))
         for name, column in zip(_COLUMNS, source, strict=True):
             put(self, name, column)
 
     def __getattr__(self, name: str) -> NDArray[Any]:
         # Only for what is not there yet.
-        if name not in _COLUMNS or self._core is None:
+        if name not in _COLUMNS or self._source is None:
             raise AttributeError(f"a Batch has no {name!r}")
-        column = self._core.column(name)
+        column = self._source.column(name)
         object.__setattr__(self, name, column)
         return column
 
