@@ -165,6 +165,24 @@ void MailboxTable::State::leave_log(uint32_t index) {
   log.set_odd(index, true);
 }
 
+uint64_t MailboxTable::next_sequence(AgentId agent) {
+  state_->require(agent);
+  state_->own();
+  const uint64_t next = state_->box(index_of(agent)).next_sequence;
+  const bool held_by_box = !state_->bulk.in_log || state_->bulk.log.odd(index_of(agent));
+  return held_by_box ? next
+                     : state_->bulk.log.next_sequence(index_of(agent)) +
+                           state_->bulk.log.count_of(index_of(agent));
+}
+
+void MailboxTable::set_next_sequence(AgentId agent, uint64_t sequence) {
+  state_->require(agent);
+  state_->own();
+  HANSE_ASSERT(queued(agent) == 0);
+  state_->box(index_of(agent)).next_sequence = sequence;
+  if (state_->bulk.in_log) state_->bulk.log.next_sequence(index_of(agent)) = sequence;
+}
+
 // --- entering
 
 void MailboxTable::State::send_rows_logged(const BulkRows& rows, std::span<Outcome> outcomes) {

@@ -182,6 +182,11 @@ class MailboxTable {
   // Closes all boxes, as at the end of a loop: what is queued becomes dead letters. Owner thread.
   void close_all(Outcome reason);
 
+  // The sequence number of lane 0 that the next message to enter gets: a box that moves to another
+  // table goes on counting there. The new box is empty. Owner thread.
+  uint64_t next_sequence(AgentId agent);
+  void set_next_sequence(AgentId agent, uint64_t sequence);
+
   // --- topics: any u64. Owner thread. All throw unknown_agent where they name one.
   // False: was subscribed already. Throws quota_exceeded (topics, subscriptions).
   bool subscribe(AgentId agent, uint64_t topic);
