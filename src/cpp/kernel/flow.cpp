@@ -77,6 +77,40 @@ Outcome Kernel::send(const MessageHeader& header, Bytes payload) {
   return admitted == Outcome::ok ? inner_->flow->mailboxes.send(header, payload) : admitted;
 }
 
+Outcome Kernel::send_payload(const MessageHeader& header, Payload&& payload) {
+  inner_->check_open();
+  const Outcome admitted = inner_->admit(header.sender, header.to);
+  return admitted == Outcome::ok ? inner_->flow->mailboxes.send_payload(header, std::move(payload))
+                                 : admitted;
+}
+
+namespace {
+
+void admit_all(Kernel::Inner& in, AgentId sender, uint64_t topic,
+               std::vector<Outcome>& outcomes_out) {
+  in.check_open();
+  in.flow->mailboxes.own();
+  in.sync_flow();
+  const std::span<const AgentId> subscribers = in.flow->mailboxes.subscribers(topic);
+  outcomes_out.resize(subscribers.size());
+  for (size_t i = 0; i < subscribers.size(); ++i)
+    outcomes_out[i] = in.admit(sender, subscribers[i]);
+}
+
+}  // namespace
+
+size_t Kernel::publish(uint64_t topic, const MessageHeader& header, Bytes payload,
+                       std::vector<Outcome>& outcomes_out) {
+  admit_all(*inner_, header.sender, topic, outcomes_out);
+  return inner_->flow->mailboxes.publish(topic, header, payload, outcomes_out);
+}
+
+size_t Kernel::publish(uint64_t topic, const MessageHeader& header, const Payload& payload,
+                       std::vector<Outcome>& outcomes_out) {
+  admit_all(*inner_, header.sender, topic, outcomes_out);
+  return inner_->flow->mailboxes.publish_payload(topic, header, payload, outcomes_out);
+}
+
 void Kernel::send_many(AgentId sender, std::span<const AgentId> to,
                        MatrixView<const uint8_t> payloads, std::span<const uint32_t> sizes,
                        std::span<Outcome> outcomes_out) {

@@ -141,8 +141,9 @@ class Kernel {
   Position withdraw(AgentId actor, AgentId agent, uint32_t offer, uint32_t space);
   struct MatchRequest {
     MatrixView<const float> queries;
-    uint32_t space = 0, k = 10, threads = 1;
+    uint32_t space = 0;
     std::span<const Feasible> feasible;  // one, or one a query
+    SearchOptions options;
   };
   // Ids instead of indices; see CapabilityStore::search for the shapes.
   void match(AgentId actor, const MatchRequest& request, std::span<AgentId> agents_out,
@@ -204,8 +205,15 @@ class Kernel {
 
   // --- flow plane
   Outcome send(const MessageHeader& header, Bytes payload);  // policy bit, liveness, box
+  Outcome send_payload(const MessageHeader& header, Payload&& payload);
   void send_many(AgentId sender, std::span<const AgentId> to, MatrixView<const uint8_t> payloads,
                  std::span<const uint32_t> sizes, std::span<Outcome> outcomes_out);
+  // To each subscriber that the sender may send to; an outcome a subscriber, in the order of
+  // MailboxTable::subscribers. Returns how many took it. Owner thread (else wrong_thread).
+  size_t publish(uint64_t topic, const MessageHeader& header, Bytes payload,
+                 std::vector<Outcome>& outcomes_out);
+  size_t publish(uint64_t topic, const MessageHeader& header, const Payload& payload,
+                 std::vector<Outcome>& outcomes_out);
   // Deliveries of durable tasks first, then messages.
   size_t drain(MessageBatch& batch, std::vector<Delivery>& deliveries, size_t count_max);
   bool receive(AgentId agent, MessageBatch& batch, std::vector<Delivery>& deliveries);

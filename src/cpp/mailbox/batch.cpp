@@ -9,8 +9,8 @@ MessageBatch::~MessageBatch() = default;
 
 void MessageBatch::clear() {
   state_->messages.clear();
-  state_->large.clear();
-  state_->rare.clear();
+  state_->buffers.clear();
+  state_->rares.clear();
   state_->store.clear();
 }
 
@@ -30,20 +30,22 @@ const MessageColumns* MessageBatch::columns() const {
 const uint8_t* MessageBatch::rows(size_t& stride_out) const {
   stride_out = sizeof(State::Row);
   if (!state_->store.empty()) return state_->store.columns.rows;
-  if (!state_->large.empty() || state_->messages.empty()) return nullptr;
+  if (!state_->buffers.empty() || state_->messages.empty()) return nullptr;
   return state_->rows[0].bytes;
 }
 
 void MessageBatch::State::make_messages() {
   const MessageColumns& columns = store.columns;
   if (messages.size() == columns.count) return;
-  // Reserved, so that messages can point to their rare fields.
-  if (columns.deadlines || columns.deadline_ns != 0) rare.resize(columns.count);
-  MessageRare none;
   messages.clear();
   messages.reserve(columns.count);
-  for (size_t i = 0; i < columns.count; ++i)
-    messages.push_back(columns.message(i, rare.empty() ? none : rare[i]));
+  for (size_t i = 0; i < columns.count; ++i) {
+    Message& message = messages.emplace_back(columns.message(i));
+    const uint64_t deadline_ns = columns.deadlines ? columns.deadlines[i] : columns.deadline_ns;
+    if (deadline_ns == 0) continue;
+    rares.push_back({deadline_ns});
+    message.rare = &rares.back();
+  }
 }
 
 void MessageBatch::State::flatten() {
@@ -68,6 +70,9 @@ void MessageBatch::State::add(const EpochLog::Row& row, uint64_t sequence) {
   message.sender = row.sender;
   message.sequence = sequence;
   message.payload = {bytes, row.size};
+  if (row.deadline_ns == 0) return;
+  rares.push_back({row.deadline_ns});
+  message.rare = &rares.back();
 }
 
 void MessageBatch::State::reserve(size_t count) {
@@ -80,30 +85,36 @@ void MessageBatch::State::reserve(size_t count) {
   std::unique_ptr<Row[]> moved(new Row[grown]);  // Not initialised: `add` writes whole rows.
   if (!messages.empty()) std::memcpy(moved.get(), rows.get(), messages.size() * sizeof(Row));
   for (size_t i = 0; i < messages.size(); ++i)
-    if (messages[i].payload.size() <= message_inline_bytes)
-      messages[i].payload = {moved[i].bytes, messages[i].payload.size()};
+    if (!messages[i].buffer) messages[i].payload = {moved[i].bytes, messages[i].payload.size()};
   rows = std::move(moved);
   row_count_max = grown;
 }
 
-void MessageBatch::State::add(const Slot& slot, uint32_t index, uint64_t sequence) {
+void MessageBatch::State::add(const Slot& slot, uint32_t index, uint64_t sequence,
+                              const MessageRare& rare) {
   uint8_t* row = rows[messages.size()].bytes;
-  const uint8_t* payload = row;
-  if (slot.large()) {
-    large.emplace_back();  // First the room, so that the buffer has an owner at every moment.
-    large.back().reset(large_payload(slot.payload));
-    payload = large.back().get();
-    std::memset(row, 0, message_inline_bytes);
-  } else {
-    std::memcpy(row, slot.payload, message_inline_bytes);
+  PayloadBuffer* buffer = nullptr;
+  if (slot.flags != 0) [[unlikely]] {
+    if (slot.flags & Slot::extended) rares.push_back(rare);
+    if (slot.flags & Slot::buffered) {
+      buffers.emplace_back();  // First the room, so that the buffer has an owner at every moment.
+      buffer = slot.buffer();
+      buffers.back() = Payload::attach(buffer);
+    }
   }
+  // Slots are reused across tenants, and whole rows are handed out: nothing old may show.
+  if (slot.size < message_inline_bytes) std::memset(row, 0, message_inline_bytes);
+  if (!buffer) copy_inline(row, slot.payload, slot.size);
   Message& message = messages.emplace_back();
   message.to = make_id(index, slot.to_generation);
   message.sender = slot.sender;
-  message.kind = slot.kind();
+  message.kind = slot.kind;
+  message.lane = slot.lane;
   message.request = slot.request;
   message.sequence = sequence;
-  message.payload = {payload, slot.size()};
+  message.payload = buffer ? Bytes{buffer->data, buffer->size} : Bytes{row, slot.size};
+  message.buffer = buffer;
+  if (slot.flags & Slot::extended) message.rare = &rares.back();
 }
 
 }  // namespace hanse

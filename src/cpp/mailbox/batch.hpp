@@ -3,10 +3,12 @@
 #pragma once
 
 #include <cstring>
+#include <deque>
 #include <memory>
 #include <vector>
 
 #include "mailbox/batch_columns.hpp"
+#include "mailbox/mailbox.hpp"
 #include "mailbox/slab.hpp"
 
 namespace hanse {
@@ -19,12 +21,12 @@ struct MessageBatch::State {
   std::vector<Message> messages;
   std::unique_ptr<Row[]> rows;
   size_t row_count_max = 0;
-  std::vector<std::unique_ptr<uint8_t[]>> large;
+  std::vector<Payload> buffers;
+  std::deque<MessageRare> rares;  // of the messages that have any; they never move
 
-  // What came out of the log as columns; then there are no rows and large payloads here, and
-  // messages are made of the columns when somebody wants them.
+  // What came out of the log as columns; then there are no rows and buffers here, and messages are
+  // made of the columns when somebody wants them.
   ColumnStore store;
-  std::vector<MessageRare> rare;
 
   bool empty() const { return messages.empty() && store.empty(); }
   void make_messages();
@@ -35,14 +37,7 @@ struct MessageBatch::State {
   // Room for `count` more, so that the loop over a drain neither allocates nor moves rows.
   void reserve(size_t count);
   // Takes over the slot's payload.
-  void add(const Slot& slot, uint32_t index, uint64_t sequence);
+  void add(const Slot& slot, uint32_t index, uint64_t sequence, const MessageRare& rare);
 };
-
-// The buffer of a payload above 64 bytes; its address lies where the bytes would.
-inline uint8_t* large_payload(const uint8_t* stored) {
-  uint8_t* buffer;
-  std::memcpy(&buffer, stored, sizeof buffer);
-  return buffer;
-}
 
 }  // namespace hanse

@@ -4,14 +4,12 @@
 
 namespace hanse {
 
-Message MessageColumns::message(size_t row, MessageRare& rare_out) const {
+Message MessageColumns::message(size_t row) const {
   Message message;
   message.to = to[row];
   message.sender = senders ? senders[row] : sender;
   message.sequence = sequences[row];
   message.payload = {rows + row * message_inline_bytes, sizes ? sizes[row] : size};
-  rare_out.deadline_ns = deadlines ? deadlines[row] : deadline_ns;
-  if (rare_out.deadline_ns != 0) message.rare = &rare_out;
   return message;
 }
 

@@ -23,7 +23,7 @@ struct MessageColumns {
   const uint64_t* deadlines = nullptr;
   uint64_t deadline_ns = 0;  // 0: none
 
-  Message message(size_t row, MessageRare& rare_out) const;
+  Message message(size_t row) const;  // without its deadline
 };
 
 // The memory behind the columns, and the way back to its pool.

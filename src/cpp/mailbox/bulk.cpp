@@ -51,7 +51,7 @@ void MailboxTable::send_many(const MessageHeader& header, std::span<const AgentI
 
   State& state = *state_;
   const BulkRows rows{header, to, payloads, sizes};
-  if (!state.owned_by_me()) {
+  if (!state.owner.caller()) {
     for (size_t i = 0; i < count; ++i)
       if (outcomes_in_out[i] == Outcome::ok) outcomes_in_out[i] = state.send_row(rows, i);
     return;
@@ -71,17 +71,15 @@ Outcome MailboxTable::State::send_row(const BulkRows& rows, size_t i) {
   const uint32_t size = rows.size(i);
   if (size > options.payload_size_bytes_max) return refuse(Outcome::too_large);
   if (!exists(header.to)) return refuse(Outcome::unknown);
-  return owned_by_me() ? send_owned(header, rows.payloads.row(i), size)
-                       : send_foreign(header, {rows.payloads.row(i), size});
+  const Bytes payload{rows.payloads.row(i), size};
+  return owner.caller() ? send_owned(header, payload.data(), size) : send_foreign(header, payload);
 }
 
 void MailboxTable::State::send_rows_linked(const BulkRows& rows, std::span<Outcome> outcomes) {
   const size_t count = rows.count();
   for (size_t i = 0; i < count; ++i) {
-    if (i + box_ahead < count && index_of(rows.to[i + box_ahead]) < boxes.size()) {
+    if (i + box_ahead < count && index_of(rows.to[i + box_ahead]) < boxes.size())
       __builtin_prefetch(&boxes[index_of(rows.to[i + box_ahead])], 1);
-      slab.prefetch_free(box_ahead);
-    }
     if (outcomes[i] == Outcome::ok) outcomes[i] = send_row(rows, i);
   }
 }
@@ -118,6 +116,7 @@ void MailboxTable::State::take_up_log() {
     if (!boxes[i].plain_and_empty()) log.set_odd(i, true);
   }
   bulk.in_log = true;
+  put_limits.fill(0);  // Every message of its own is put carefully.
   bulk.form.store(MailboxForm::log, std::memory_order_relaxed);
   bulk.switches.fetch_add(1, std::memory_order_relaxed);
 }
@@ -127,6 +126,7 @@ void MailboxTable::State::put_down_log() {
   for (uint32_t i = 0; i < bulk.log.receiver_count(); ++i)
     if (!bulk.log.odd(i)) boxes[i].next_sequence = bulk.log.next_sequence(i);
   bulk.in_log = false;
+  put_limits = table_limits;
   bulk.form.store(MailboxForm::linked, std::memory_order_relaxed);
   bulk.switches.fetch_add(1, std::memory_order_relaxed);
 }
@@ -144,8 +144,12 @@ void MailboxTable::State::spill_log() {
       header.to = make_id(row.receiver, 1);
       header.sender = row.sender;
       header.deadline_ns = row.deadline_ns;
-      if (slab.needs_block()) grow_slab();
-      enqueue(boxes[row.receiver], header, row.bytes, row.size);
+      Box& target = boxes[row.receiver];
+      prepare(target);
+      const uint32_t number = slab.take();
+      fill(slab[number], header, Bytes{row.bytes, row.size}, false);
+      slab[number].sequence = uint32_t(target.next_sequence++);
+      link(target, target, 0, row.receiver, number);
       log.take(row.receiver);
     }
     log.advance(keys.size());
@@ -165,22 +169,24 @@ void MailboxTable::State::leave_log(uint32_t index) {
   log.set_odd(index, true);
 }
 
-uint64_t MailboxTable::next_sequence(AgentId agent) {
-  state_->require(agent);
-  state_->own();
-  const uint64_t next = state_->box(index_of(agent)).next_sequence;
-  const bool held_by_box = !state_->bulk.in_log || state_->bulk.log.odd(index_of(agent));
-  return held_by_box ? next
-                     : state_->bulk.log.next_sequence(index_of(agent)) +
-                           state_->bulk.log.count_of(index_of(agent));
+uint64_t MailboxTable::next_sequence(AgentId agent, uint8_t lane) {
+  State& state = *state_;
+  state.require(agent);
+  state.own();
+  Box& box = state.box(index_of(agent));
+  state.leave_log(index_of(agent));
+  if (lane == 0) return box.next_sequence;
+  return box.extra == 0 ? 0 : state.extra(box).lanes[lane - 1].next_sequence;
 }
 
-void MailboxTable::set_next_sequence(AgentId agent, uint64_t sequence) {
-  state_->require(agent);
-  state_->own();
-  HANSE_ASSERT(queued(agent) == 0);
-  state_->box(index_of(agent)).next_sequence = sequence;
-  if (state_->bulk.in_log) state_->bulk.log.next_sequence(index_of(agent)) = sequence;
+void MailboxTable::set_next_sequence(AgentId agent, uint8_t lane, uint64_t sequence) {
+  State& state = *state_;
+  state.require(agent);
+  state.own();
+  Box& box = state.box(index_of(agent));
+  HANSE_ASSERT(queued(agent, lane) == 0);
+  state.leave_log(index_of(agent));
+  if (lane == 0 || box.extra != 0 || sequence != 0) state.queue(box, lane).next_sequence = sequence;
 }
 
 // --- entering
@@ -190,6 +196,7 @@ void MailboxTable::State::send_rows_logged(const BulkRows& rows, std::span<Outco
   EpochLog::Append append;
   append.sender = rows.header.sender;
   append.deadline_ns = rows.header.deadline_ns;
+  append.sent_ns = options.trace_interval != 0 ? clock->now_ns() : 0;
   log.begin(append);
   const size_t count = rows.count();
   uint64_t room = room_in_log(), accepted = 0;
@@ -218,8 +225,9 @@ void MailboxTable::State::send_rows_logged(const BulkRows& rows, std::span<Outco
     rest = i + 1;  // What it met had the log spilled.
     break;
   }
-  sent.add(accepted);
-  account_log();
+  entered_here[0].add(accepted);
+  if (log.memory_bytes() != bulk.bytes) count_memory();
+  bulk.bytes = log.memory_bytes();
   for (size_t i = rest; i < count; ++i)
     if (outcomes[i] == Outcome::ok) outcomes[i] = send_row(rows, i);
 }
@@ -238,8 +246,8 @@ bool MailboxTable::State::heal(uint32_t index) {
 }
 
 // A message of its own while the log is in use. False: it goes to the box.
-bool MailboxTable::State::log_single(const MessageHeader& header, const uint8_t* payload,
-                                     uint32_t size, Outcome& outcome_out) {
+bool MailboxTable::State::log_single(const MessageHeader& header, const Content& content,
+                                     Outcome& outcome_out) {
   EpochLog& log = bulk.log;
   bulk.pay(1);
   if (log.empty() && bulk.credit <= 0 && options.form != MailboxForm::log) {
@@ -248,17 +256,20 @@ bool MailboxTable::State::log_single(const MessageHeader& header, const uint8_t*
   }
   if (header.lane != 0) return false;
   const uint32_t index = index_of(header.to);
-  if (generation_of(header.to) != 1 || !Bulk::holds(header, size) || log.count_of(index) == 0) {
+  if (generation_of(header.to) != 1 || content.buffer || !Bulk::holds(header, content.size) ||
+      log.count_of(index) == 0) {
     leave_log(index);
     return false;
   }
   EpochLog::Append append;
   append.sender = header.sender;
   append.deadline_ns = header.deadline_ns;
+  append.sent_ns = options.trace_interval != 0 ? clock->now_ns() : 0;
   log.begin(append);
+  const auto size = uint32_t(content.size);
   uint8_t* row = room_in_log() != 0 ? log.append(append, index, size) : nullptr;
   outcome_out = row ? Outcome::ok : Outcome::full;
-  if (row) write_row(row, payload, size);
+  if (row) write_row(row, content.data, size);
   return true;
 }
 
@@ -276,9 +287,10 @@ size_t MailboxTable::State::drain_log(MessageBatch::State& batch, size_t count_m
     batch.reserve(wanted);
 
   size_t count = 0;
-  uint64_t ended = 0;
+  uint64_t gone = 0;
   while (count < wanted && !log.empty()) {
     std::span<const uint32_t> keys = log.keys();
+    if (log.last_key() < 0) observe_epoch(now_ns);
     keys = keys.first(std::min(keys.size(), wanted - count));
     if (alone && same_for_all(batch.store, now_ns)) {
       take_rows_alike(keys, batch.store);
@@ -291,19 +303,27 @@ size_t MailboxTable::State::drain_log(MessageBatch::State& batch, size_t count_m
         last = key;
         count += take_row(key, batch, alone, now_ns);
       }
-      ended += keys.size() - (count - before);
+      gone += keys.size() - (count - before);
     }
     log.advance(keys.size());
   }
-  taken.add(count);
-  expired.add(ended);
+  taken[0].add(count);
+  this->ended[0].add(gone);
+  expired.add(gone);
   bulk.epochs.store(log.epochs(), std::memory_order_relaxed);
-  account_log();
   return count;
+}
+
+// One row of each chunk stands for all of it.
+void MailboxTable::State::observe_epoch(uint64_t now_ns) {
+  if (options.trace_interval == 0) return;
+  for (const LogChunk* chunk : bulk.log.epoch())
+    add_age(now_ns > chunk->sent_ns ? now_ns - chunk->sent_ns : 0, 1);
 }
 
 // Every row of the epoch at hand lives and agrees with the batch in sender, size and deadline.
 bool MailboxTable::State::same_for_all(const ColumnStore& store, uint64_t now_ns) const {
+  if (options.digest) return false;
   const LogChunk& first = *bulk.log.epoch().front();
   const MessageColumns& columns = store.columns;
   const uint64_t deadline_ns = first.deadline_ns == UINT64_MAX ? 0 : first.deadline_ns;
@@ -346,16 +366,17 @@ bool MailboxTable::State::take_row(uint32_t key, MessageBatch::State& batch, boo
   const EpochLog::Row row = bulk.log.row(key);
   const uint64_t sequence = bulk.log.take(row.receiver);
   if (row.deadline_ns != 0 && row.deadline_ns <= now_ns) return false;
+  if (options.digest) {
+    MessageHeader header;
+    header.to = make_id(row.receiver, 1);
+    header.sender = row.sender;
+    add_to_digest(header, {row.bytes, row.size}, sequence);
+  }
   if (alone)
     batch.store.add(row, sequence);
   else
     batch.add(row, sequence);
   return true;
-}
-
-void MailboxTable::State::account_log() {
-  const uint64_t bytes = bulk.log.memory_bytes();
-  table_bytes += bytes - bulk.bytes.exchange(bytes, std::memory_order_relaxed);
 }
 
 }  // namespace hanse

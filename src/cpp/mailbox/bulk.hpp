@@ -48,9 +48,11 @@ struct Bulk {
   void earn(size_t rows) { credit = std::min(credit + int64_t(rows), credit_max); }
   void pay(size_t rows) { credit = std::max(credit - cost * int64_t(rows), credit_min); }
 
+  uint64_t bytes = 0;  // of the log, as counted last
+
   // Read by any thread.
   std::atomic<MailboxForm> form{MailboxForm::linked};
-  std::atomic<uint64_t> epochs{0}, switches{0}, spills{0}, bytes{0};
+  std::atomic<uint64_t> epochs{0}, switches{0}, spills{0};
 };
 
 }  // namespace hanse

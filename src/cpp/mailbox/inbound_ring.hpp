@@ -21,8 +21,15 @@ class InboundRing {
     // memory is an empty ring and pages that are never used cost nothing.
     std::atomic<uint64_t> turn;
     MessageHeader header;
-    uint32_t size;
-    uint8_t payload[message_inline_bytes];  // or, above 64 bytes, the address of the buffer
+    uint8_t size;
+    bool buffered;
+    uint8_t payload[message_inline_bytes];  // or a reference to a PayloadBuffer
+
+    PayloadBuffer* buffer() const {
+      PayloadBuffer* buffer;
+      std::memcpy(&buffer, payload, sizeof buffer);
+      return buffer;
+    }
   };
   static_assert(sizeof(Cell) == 192);
 
@@ -36,8 +43,8 @@ class InboundRing {
     cells_ = static_cast<Cell*>(std::align(alignof(Cell), count_ * sizeof(Cell), start, space));
   }
 
-  // Any thread. False: full. `payload` is `stored` bytes of content or of address.
-  bool push(const MessageHeader& header, uint32_t size, const void* payload, size_t stored) {
+  // Any thread. False: full. Without a buffer at most 64 bytes; with one its reference goes along.
+  bool push(const MessageHeader& header, Bytes payload, PayloadBuffer* buffer) {
     uint64_t position = tail_.load(std::memory_order_relaxed);
     for (;;) {
       Cell& cell = cells_[position & (count_ - 1)];
@@ -49,8 +56,12 @@ class InboundRing {
         position = tail_.load(std::memory_order_relaxed);
       } else if (tail_.compare_exchange_weak(position, position + 1, std::memory_order_relaxed)) {
         cell.header = header;
-        cell.size = size;
-        if (stored != 0) std::memcpy(cell.payload, payload, stored);
+        cell.buffered = buffer != nullptr;
+        cell.size = buffer ? 0 : uint8_t(payload.size());
+        if (buffer)
+          std::memcpy(cell.payload, &buffer, sizeof buffer);
+        else if (!payload.empty())
+          std::memcpy(cell.payload, payload.data(), payload.size());
         cell.turn.store(turn + 1, std::memory_order_release);
         return true;
       }

@@ -1,15 +1,16 @@
 #include "mailbox/mailbox.hpp"
 
 #include <algorithm>
-#include <thread>
 
 #include "mailbox/state.hpp"
 
 namespace hanse {
 
 MailboxTable::MailboxTable(const MailboxOptions& options)
-    : state_(std::make_unique<State>(options)) {}
+    : state_(std::make_unique<State>(options, owner_)) {}
 MailboxTable::~MailboxTable() = default;
+
+const MailboxOptions& MailboxTable::options() const { return state_->options; }
 
 void MailboxTable::resize(uint32_t agent_count) {
   State& state = *state_;
@@ -17,36 +18,58 @@ void MailboxTable::resize(uint32_t agent_count) {
   while (count < agent_count &&
          !state.agent_count.compare_exchange_weak(count, agent_count, std::memory_order_release)) {
   }
-  if (state.owned_by_me()) state.grow();
+  if (owner_.caller()) state.grow();
 }
 
-bool MailboxTable::owned_here() const {
-  return state_->owner.load(std::memory_order_acquire) == std::thread::id() ||
-         state_->owned_by_me();
-}
-
-bool MailboxTable::owned_by_caller() const {
-  return state_->owner.load(std::memory_order_acquire) == std::this_thread::get_id();
+uint32_t MailboxTable::agent_count() const {
+  return state_->agent_count.load(std::memory_order_acquire);
 }
 
 void MailboxTable::own() { state_->own(); }
 
-Outcome MailboxTable::send(const MessageHeader& header, Bytes payload) {
+void MailboxTable::disown() {
+  state_->require_owner();
+  state_->require_not_running();
+  owner_.leave();
+}
+
+Outcome MailboxTable::send_payload(const MessageHeader& header, Payload&& payload) {
   State& state = *state_;
+  if (!payload) return send(header, {});
+  // A few bytes that nobody else refers to are cheaper in the slot.
+  if (payload.size() <= message_inline_bytes && !payload.adopted()) {
+    const Outcome outcome = send(header, payload.bytes());
+    if (outcome == Outcome::ok || outcome == Outcome::dropped) payload = Payload();
+    return outcome;
+  }
+  if (header.lane >= lane_count)
+    throw Error(ErrorCode::out_of_range, "lane", header.lane, lane_count - 1);
+  const bool owned = owner_.caller();
+  if (payload.adopted() && !owned)
+    throw Error(ErrorCode::wrong_thread, "payload", "an object may be sent by the owner only");
   if (payload.size() > state.options.payload_size_bytes_max)
     return state.refuse(Outcome::too_large);
   if (!state.exists(header.to)) return state.refuse(Outcome::unknown);
-  if (!state.owned_by_me()) return state.send_foreign(header, payload);
 
-  // What another thread sent earlier must not be overtaken.
-  if (state.ring.pending()) state.empty_ring();
-  return state.send_owned(header, payload.data(), uint32_t(payload.size()));
+  const Content content(payload.buffer());
+  if (owned && state.ring.pending()) state.empty_ring();
+  const Outcome outcome = owned ? state.enter_here(header, content, --state.until_sample == 0)
+                                : state.send_foreign(header, content);
+  if (outcome == Outcome::ok || outcome == Outcome::dropped) (void)payload.detach();
+  return outcome;
+}
+
+Payload MailboxTable::loan(size_t size) {
+  if (size > state_->options.payload_size_bytes_max)
+    throw Error(ErrorCode::payload_too_large, "size", size, state_->options.payload_size_bytes_max);
+  return Payload::lent(*state_->account, size);
 }
 
 size_t MailboxTable::drain(MessageBatch& batch, size_t count_max, uint64_t now_ns,
                            uint32_t quantum) {
   if (quantum == 0) throw Error(ErrorCode::out_of_range, "quantum", "0 where at least 1 is needed");
   State& state = *state_;
+  state.require_not_running();
   state.own();
   state.settle();
   MessageBatch::State& out = *batch.state_;
@@ -54,116 +77,94 @@ size_t MailboxTable::drain(MessageBatch& batch, size_t count_max, uint64_t now_n
 
   size_t count = 0;
   while (count < count_max && !state.ready.empty()) {
-    state.prefetch_turns();
+    state.prefetch_turns(state.ready);
     const uint32_t index = state.ready.pop();
     Box& box = state.boxes[index];
-    box.flags &= uint8_t(~Box::ready);
-    if (box.flags & Box::paused) continue;
-
-    const uint32_t turn = std::min(box.count, quantum);
-    for (uint32_t i = 0; i < turn && count < count_max; ++i)
-      count += state.take(box, index, out, now_ns);
-    if (box.count != 0) state.make_ready(box, index);
+    box.flags &= uint16_t(~Box::ready);
+    uint32_t turn = 0;
+    if (!(box.flags & (Box::paused | Box::native)))
+      for (; turn < quantum && count < count_max && box.has_messages(); ++turn)
+        count += state.take(box, index, out, now_ns);
+    if (box.has_messages()) state.make_ready(box, index);
+    state.ready.served(turn);
   }
-  return count + state.drain_log(out, count_max - count, now_ns);
+  if (!state.bulk.log.empty()) count += state.drain_log(out, count_max - count, now_ns);
+  state.credit_starved();
+  return count;
 }
 
 bool MailboxTable::receive(AgentId agent, MessageBatch& batch, uint64_t now_ns) {
   State& state = *state_;
   state.require(agent);
+  state.require_not_running();
   state.own();
   state.settle();
   Box& box = state.box(index_of(agent));
   state.leave_log(index_of(agent));
-  batch.state_->reserve(box.count == 0 ? 0 : 1);
-  while (box.count != 0)
-    if (state.take(box, index_of(agent), *batch.state_, now_ns)) return true;
+  batch.state_->reserve(box.has_messages() ? 1 : 0);
+  while (box.has_messages())
+    if (state.take(box, index_of(agent), *batch.state_, now_ns)) {
+      state.credit_starved();
+      return true;
+    }
   return false;
 }
 
-void MailboxTable::set_paused(AgentId agent, bool paused) {
-  State& state = *state_;
-  state.require(agent);
-  state.own();
-  Box& box = state.box(index_of(agent));
-  state.leave_log(index_of(agent));
-  if (paused) {
-    box.flags |= Box::paused;
-    return;
-  }
-  box.flags &= uint8_t(~Box::paused);
-  if (box.count != 0) state.make_ready(box, index_of(agent));
+bool MailboxTable::has_ready() const {
+  state_->require_owner();
+  return !state_->ready.empty() || state_->ring.pending() || !state_->bulk.log.empty();
 }
 
-bool MailboxTable::paused(AgentId agent) const {
-  state_->require(agent);
+bool MailboxTable::has_native_ready() const {
   state_->require_owner();
-  const uint32_t index = index_of(agent);
-  return index < state_->boxes.size() && state_->boxes[index].flags & Box::paused;
+  return !state_->native_ready.empty() || state_->ring.pending();
 }
 
 void MailboxTable::dead(const Message& message, Outcome reason) {
   State& state = *state_;
   const uint64_t failed = state.failed.fetch_add(1, std::memory_order_acq_rel);
-  HANSE_ASSERT(failed < state.taken.get());
-  state.bury(message.header(), reason, message.payload);
-}
-
-std::vector<DeadLetter> MailboxTable::dead_letters() const {
-  const std::lock_guard lock(state_->letters_mutex);
-  std::vector<DeadLetter> letters = state_->letters;
-  std::rotate(letters.begin(), letters.begin() + ptrdiff_t(state_->letters_oldest), letters.end());
-  return letters;
-}
-
-void MailboxTable::close_box(AgentId agent, Outcome reason) {
-  if (reason == Outcome::ok) throw Error(ErrorCode::out_of_range, "reason", "ok is none");
-  State& state = *state_;
-  state.require(agent);
-  if (state.owned_by_me()) {
-    state.settle();
-    state.close(index_of(agent), reason);
-    return;
+  if (failed >= sum_of(state.taken)) {
+    state.failed.fetch_sub(1, std::memory_order_acq_rel);
+    HANSE_ASSERT(!"a dead letter that nobody had taken");
   }
-  const std::lock_guard lock(state.closes_mutex);
-  state.closes.emplace_back(index_of(agent), reason);
-  state.closes_pending.store(true, std::memory_order_release);
+  const Content content = message.buffer ? Content(message.buffer) : Content(message.payload);
+  state.bury(message.header(), reason, content);
 }
 
-uint32_t MailboxTable::queued(AgentId agent) const {
-  state_->require(agent);
-  state_->require_owner();
-  const uint32_t index = index_of(agent);
-  return index < state_->boxes.size() ? state_->boxes[index].count + state_->bulk.log.count_of(index)
-                                      : 0;
+void MailboxTable::bury(const MessageHeader& header, Outcome reason, Bytes payload) {
+  state_->bury_unqueued(header, reason, payload);
 }
 
-MailboxCounters MailboxTable::counters() const {
-  const State& state = *state_;
-  MailboxCounters counters;
-  // From the end of a message's life to its start: what is seen as ended is seen as accepted.
-  const uint64_t failed = state.failed.load(std::memory_order_acquire);
-  const uint64_t buried = state.buried.get(), taken = state.taken.get();
-  counters.expired = state.expired.get();
-  counters.accepted = state.sent.get() + state.ring.pushed();
-  counters.handled = taken - failed;
-  counters.dead = buried + failed;
-  counters.queued = counters.accepted - taken - buried - counters.expired;
-  counters.refused_full = state.refused_full.load(std::memory_order_relaxed);
-  counters.refused_unknown = state.refused_unknown.load(std::memory_order_relaxed);
-  counters.refused_too_large = state.refused_too_large.load(std::memory_order_relaxed);
-  counters.refused_other = state.refused_other.load(std::memory_order_relaxed);
-  counters.form = state.bulk.form.load(std::memory_order_relaxed);
-  counters.epochs = state.bulk.epochs.load(std::memory_order_relaxed);
-  counters.switches = state.bulk.switches.load(std::memory_order_relaxed);
-  counters.spills = state.bulk.spills.load(std::memory_order_relaxed);
-  return counters;
+std::vector<DeadLetter> MailboxTable::dead_letters() const { return state_->letters.list(); }
+
+Outcome MailboxTable::resend(uint64_t number) {
+  State& state = *state_;
+  std::optional<DeadLetters::Claimed> letter = state.letters.claim(number);
+  if (!letter) return Outcome::unknown;
+  Outcome outcome = Outcome::too_large;
+  try {
+    letter->header.deadline_ns = 0;
+    if (!letter->cut)
+      outcome = letter->payload ? send_payload(letter->header, std::move(letter->payload))
+                                : send(letter->header, letter->inline_bytes);
+  } catch (...) {
+    state.letters.give_back(number);
+    throw;
+  }
+  if (outcome == Outcome::ok || outcome == Outcome::dropped) {
+    state.letters.remove(number);
+    state.resent.fetch_add(1, std::memory_order_relaxed);
+  } else {
+    state.letters.give_back(number);
+  }
+  return outcome;
 }
 
-uint64_t MailboxTable::memory_bytes() const {
-  return state_->table_bytes.load(std::memory_order_relaxed) +
-         state_->payload_bytes.load(std::memory_order_relaxed) +
-         state_->bulk.arenas->memory_bytes();
+void MailboxTable::take_undelivered(std::vector<Undelivered>& undelivered_out) {
+  State& state = *state_;
+  const std::lock_guard lock(state.undelivered_mutex);
+  undelivered_out.insert(undelivered_out.end(), state.undelivered.begin(), state.undelivered.end());
+  state.undelivered.clear();
 }
 
 }  // namespace hanse

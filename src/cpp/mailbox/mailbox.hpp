@@ -17,6 +17,7 @@
 #include "base/view.hpp"
 #include "mailbox/message.hpp"
 #include "mailbox/observation.hpp"
+#include "mailbox/owner.hpp"
 #include "mailbox/payload.hpp"
 
 namespace hanse {
@@ -33,6 +34,8 @@ struct MailboxOptions {
 
   uint32_t group_quantum_messages = 1024;  // of one group's turn, while others wait
   uint32_t ageing_messages = 16;  // a lane that waits while so many more urgent ones go is served
+  // Requests that ended undelivered and are kept for take_undelivered, the newest; 0: none are.
+  uint32_t undelivered_count_max = 0;
   uint32_t topic_count_max = 1u << 20;
   uint32_t subscription_count_max = 1u << 24;  // of all topics together, prefixes too
 
@@ -95,6 +98,13 @@ struct DeadLetter {
   bool cut = false;              // it was too large to keep: it can't be sent again
 };
 
+// A request that ended without having been handled, by what became of its message.
+struct Undelivered {
+  AgentId to = id_none, sender = id_none;
+  uint64_t request = 0;
+  Outcome reason = Outcome::invalid;  // expired, or that of the dead letter
+};
+
 class MailboxTable;
 
 // Runs on the owner thread. May send, subscribe, pause, set handlers, cancel; must not drain,
@@ -112,9 +122,10 @@ class MailboxTable {
   // owner's memory grows on the owner's thread.
   void resize(uint32_t agent_count);
   uint32_t agent_count() const;  // any thread
-  bool owned_here() const;       // by the calling thread, or by none yet
-  bool owned_by_caller() const;  // by the calling thread and no other
-  void own();                    // throws wrong_thread if another thread owns it
+  // By the calling thread, or by none yet.
+  bool owned_here() const { return owner_.none() || owner_.caller(); }
+  bool owned_by_caller() const { return owner_.caller(); }
+  void own();  // throws wrong_thread if another thread owns it
   // The next thread that owns, drains or receives becomes the owner. Owner thread.
   void disown();
 
@@ -182,10 +193,10 @@ class MailboxTable {
   // Closes all boxes, as at the end of a loop: what is queued becomes dead letters. Owner thread.
   void close_all(Outcome reason);
 
-  // The sequence number of lane 0 that the next message to enter gets: a box that moves to another
+  // The sequence number that the next message to enter the lane gets: a box that moves to another
   // table goes on counting there. The new box is empty. Owner thread.
-  uint64_t next_sequence(AgentId agent);
-  void set_next_sequence(AgentId agent, uint64_t sequence);
+  uint64_t next_sequence(AgentId agent, uint8_t lane);
+  void set_next_sequence(AgentId agent, uint8_t lane, uint64_t sequence);
 
   // --- topics: any u64. Owner thread. All throw unknown_agent where they name one.
   // False: was subscribed already. Throws quota_exceeded (topics, subscriptions).
@@ -196,12 +207,12 @@ class MailboxTable {
   bool unsubscribe(AgentId agent, uint64_t topic);  // false: was not subscribed
   bool unsubscribe_prefix(AgentId agent, uint64_t prefix, uint32_t bits);
   void unsubscribe_all(AgentId agent);
-  // Who gets what is published to a topic, in the order of subscription. Valid until the next call
-  // that changes topics.
+  // Who gets what is published to a topic, in the order of subscription (where one left, the last
+  // took its place). Valid until the next call about topics.
   std::span<const AgentId> subscribers(uint64_t topic);
   // send_shared to all subscribers of the topic but those whose outcome in `outcomes_in_out`
   // (empty, or one a subscriber) is not ok. Returns how many took it. header.to is ignored. Boxes
-  // that are closed lose their subscriptions. Throws dimension_mismatch, too_large.
+  // that are closed lose their subscriptions. Throws dimension_mismatch, payload_too_large.
   size_t publish(uint64_t topic, const MessageHeader& header, Bytes payload,
                  std::span<Outcome> outcomes_in_out = {});
   size_t publish_payload(uint64_t topic, const MessageHeader& header, const Payload& payload,
@@ -219,6 +230,9 @@ class MailboxTable {
   // too_large: it was cut; else as send. Any thread.
   Outcome resend(uint64_t number);
 
+  // Appends the requests that expired or became dead letters since the last call. Any thread.
+  void take_undelivered(std::vector<Undelivered>& undelivered_out);
+
   // --- observation
   uint32_t queued(AgentId agent) const;  // in all lanes of the box, not in the ring; owner thread
   uint32_t queued(AgentId agent, uint8_t lane) const;
@@ -230,6 +244,9 @@ class MailboxTable {
 
  private:
   struct State;
+  Outcome send_carefully(const MessageHeader& header, Bytes payload);
+
+  ThreadOwner owner_;
   std::unique_ptr<State> state_;
 };
 

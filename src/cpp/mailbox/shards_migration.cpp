@@ -67,14 +67,18 @@ void Shards::State::pack(uint32_t shard) {
   for (uint32_t i = 0; i < groups.size(); ++i) {
     const uint32_t to = target[groups[i]];
     if (shard_of[i] != shard || to == shard) continue;
-    Moved moved{make_id(i, 1), 0, from.table.paused(make_id(i, 1)), {}};
+    Moved moved{make_id(i, 1), {}, from.table.paused(make_id(i, 1)), {}, {}};
+    moved.options = from.table.box_options(moved.agent);
     from.batch.clear();
     // Nothing expires on the way: whoever takes it out there will see.
     while (from.table.receive(moved.agent, from.batch, 0)) from.moved.add(1);
-    for (const Message& message : from.batch.messages())
+    for (uint8_t lane = 0; lane < lane_count; ++lane)
+      moved.next_sequences[lane] = from.table.next_sequence(moved.agent, lane);
+    for (const Message& message : from.batch.messages()) {
+      --moved.next_sequences[message.lane];
       moved.messages.emplace_back(
           message.header(), std::vector<uint8_t>(message.payload.begin(), message.payload.end()));
-    moved.next_sequence = from.table.next_sequence(moved.agent) - moved.messages.size();
+    }
     from.batch.clear();
     from.leaving[to].push_back(std::move(moved));
   }
@@ -84,19 +88,14 @@ void Shards::State::unpack(uint32_t shard) {
   Shard& into = *shards[shard];
   for (const auto& from : shards) {
     for (const Moved& moved : from->leaving[shard]) {
-      into.table.set_next_sequence(moved.agent, moved.next_sequence);
+      for (uint8_t lane = 0; lane < lane_count; ++lane)
+        into.table.set_next_sequence(moved.agent, lane, moved.next_sequences[lane]);
+      into.table.set_box(moved.agent, moved.options);
       into.table.set_paused(moved.agent, moved.paused);
       for (const auto& [header, payload] : moved.messages) put(into, header, payload);
     }
     from->leaving[shard].clear();
   }
-}
-
-// Accepted elsewhere, and without room here. Owner thread.
-void MailboxTable::bury(const MessageHeader& header, Outcome reason, Bytes payload) {
-  state_->bury(header, reason, payload);
-  state_->sent.add(1);
-  state_->buried.add(1);
 }
 
 // --- observation

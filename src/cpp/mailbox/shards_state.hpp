@@ -50,8 +50,9 @@ struct Shards::State {
   // What an agent takes along to another shard.
   struct Moved {
     AgentId agent;
-    uint64_t next_sequence;  // that its oldest message has, or the next one will
+    std::array<uint64_t, lane_count> next_sequences;  // before the messages that it takes along
     bool paused;
+    BoxOptions options;
     std::vector<std::pair<MessageHeader, std::vector<uint8_t>>> messages;
   };
 

@@ -1,119 +1,117 @@
-// Where queued messages lie: slots in blocks that never move, and the hot state of a box.
+// Where queued messages lie: slots that never move, and what hangs on few of them.
 #pragma once
 
 #include <memory>
 #include <vector>
 
 #include "base/error.hpp"
-#include "mailbox/mailbox.hpp"
+#include "mailbox/message.hpp"
+#include "mailbox/paged.hpp"
 
 namespace hanse {
 
+// Half a cache line of header, one of payload. The link to the next message of the box is not in
+// it: appending to a queue then touches 4 bytes of a dense array and not the last slot.
 struct Slot {
-  uint32_t next;
-  uint32_t size_and_kind;  // kind in the low 3 bits
-  uint32_t sequence;       // low half: enough to notice a lost or doubled message
+  static constexpr uint8_t extended = 1;  // has an Extension
+  static constexpr uint8_t buffered = 2;  // payload holds a reference to a PayloadBuffer
+  static constexpr uint8_t keyed = 4;     // is in the key index of its box
+  static constexpr uint8_t sampled = 8;   // is timed and traced
+
+  uint32_t sequence;  // low half: enough to notice a lost or doubled message
   uint32_t to_generation;
+  MessageKind kind;
+  uint8_t lane;
+  uint8_t flags;
+  uint8_t size;  // of an inline payload
+  uint32_t extension;
   AgentId sender;
   uint64_t request;
-  uint64_t deadline_ns;
-  uint8_t payload[message_inline_bytes];  // or, above 64 bytes, the address of the buffer
+  uint8_t payload[message_inline_bytes];
 
-  uint32_t size() const { return size_and_kind >> 3; }
-  MessageKind kind() const { return MessageKind(size_and_kind & 7); }
-  bool large() const { return size() > message_inline_bytes; }
+  PayloadBuffer* buffer() const {
+    PayloadBuffer* buffer;
+    std::memcpy(&buffer, payload, sizeof buffer);
+    return buffer;
+  }
+  Bytes bytes() const {
+    return flags & buffered ? Bytes{buffer()->data, buffer()->size} : Bytes{payload, size};
+  }
 };
-static_assert(sizeof(Slot) == 104);
-constexpr uint32_t slot_payload_size_max = (1u << 29) - 1;
+static_assert(sizeof(Slot) == 96);
 
-struct Box {
-  static constexpr uint8_t ready = 1;  // it is in the ready ring
-  static constexpr uint8_t paused = 2;
-  static constexpr uint8_t closed = 4;
-
-  bool plain_and_empty() const { return count == 0 && (flags & ~ready) == 0; }
-
-  uint32_t head = 0, tail = 0;  // slots, valid while count > 0
-  uint32_t count = 0;
-  uint8_t flags = 0;
-  Outcome reason = Outcome::ok;  // why it was closed
-  uint64_t next_sequence = 0;    // the oldest one queued has next_sequence - count
+// The fields that few messages have.
+struct Extension {
+  MessageRare rare;
+  uint64_t sent_ns;  // of a sampled message
 };
-static_assert(sizeof(Box) == 24);
 
-// Free slots are a stack of numbers, not a list through the slots: the next ones can be prefetched.
+// Copies at most 64 bytes by two overlapping moves instead of a call.
+inline void copy_inline(uint8_t* to, const uint8_t* from, size_t size) {
+  const auto ends = [&]<size_t width>() {
+    uint8_t first[width], last[width];
+    std::memcpy(first, from, width);
+    std::memcpy(last, from + size - width, width);
+    std::memcpy(to, first, width);
+    std::memcpy(to + size - width, last, width);
+  };
+  if (size >= 32) return ends.template operator()<32>();
+  if (size >= 16) return ends.template operator()<16>();
+  if (size >= 8) return ends.template operator()<8>();
+  if (size >= 4) return ends.template operator()<4>();
+  for (size_t i = 0; i < size; ++i) to[i] = from[i];
+}
+
+// Numbered places for T. Free ones are a stack of numbers, not a list through the places: the next
+// ones can be prefetched.
+template <class T>
 class Slab {
  public:
-  static constexpr uint32_t block_bits = 14;
-  static constexpr uint32_t block_count = 1u << block_bits;
+  static constexpr uint32_t block_count = 4096;
 
-  Slot& operator[](uint32_t slot) const {
-    return blocks_[slot >> block_bits][slot & (block_count - 1)];
-  }
+  explicit Slab(uint32_t count_max) : count_max_(count_max), places_(count_max), free_(count_max) {}
 
-  uint32_t used() const { return used_; }
+  T& operator[](uint32_t number) const { return places_[number]; }
+  uint32_t used() const { return top_ - free_count_; }
+
+  // Only after needs_block() was seen to be false.
   uint32_t take() {
-    ++used_;
-    if (!free_.empty()) {
-      const uint32_t slot = free_.back();
-      free_.pop_back();
-      return slot;
+    if (free_count_ == 0) return top_++;
+    const uint32_t number = free_[--free_count_];
+    if (free_count_ > ahead) {
+      const auto* place = reinterpret_cast<const uint8_t*>(&places_[free_[free_count_ - ahead]]);
+      __builtin_prefetch(place, 1);
+      __builtin_prefetch(place + 64, 1);
     }
-    return top_++;
+    return number;
   }
-  void put_back(uint32_t slot) {
-    free_.push_back(slot);  // Within what `grow` reserved.
-    --used_;
-  }
-  void prefetch_free(size_t ahead) const {
-    if (free_.size() > ahead) {
-      const uint32_t slot = free_[free_.size() - 1 - ahead];
-      const auto* lines =
-          reinterpret_cast<const uint8_t*>(&blocks_[slot >> block_bits][slot & (block_count - 1)]);
-      __builtin_prefetch(lines, 1);
-      __builtin_prefetch(lines + 64, 1);
-    }
+  void put_back(uint32_t number) { free_[free_count_++] = number; }
+  void prefetch(uint32_t number) const {
+    const auto* place = reinterpret_cast<const uint8_t*>(&places_[number]);
+    __builtin_prefetch(place);
+    __builtin_prefetch(place + 64);
   }
 
-  bool needs_block() const { return free_.empty() && top_ == blocks_.size() << block_bits; }
+  bool needs_block() const { return free_count_ == 0 && top_ == committed_; }
+  // At most count_max. The first blocks are smaller, so that a small table stays small.
   void grow() {
-    free_.reserve((blocks_.size() + 1) << block_bits);
-    blocks_.emplace_back(new Slot[block_count]);  // Not initialised: untouched pages cost nothing.
+    const uint32_t more = committed_ < block_count ? 256 : block_count;
+    HANSE_ASSERT(committed_ < count_max_);
+    const uint32_t committed = more < count_max_ - committed_ ? committed_ + more : count_max_;
+    places_.commit(committed);
+    free_.commit(committed);
+    committed_ = committed;
   }
-  uint64_t memory_bytes() const {
-    return blocks_.size() * block_count * sizeof(Slot) + free_.capacity() * sizeof(uint32_t);
-  }
+  uint64_t memory_bytes() const { return places_.memory_bytes() + free_.memory_bytes(); }
+  uint32_t committed() const { return committed_; }
 
  private:
-  std::vector<std::unique_ptr<Slot[]>> blocks_;
-  std::vector<uint32_t> free_;
-  uint32_t top_ = 0;
-  uint32_t used_ = 0;
-};
+  static constexpr uint32_t ahead = 4;
 
-// Boxes that became non-empty, oldest first; a box is in it at most once.
-class ReadyRing {
- public:
-  bool empty() const { return head_ == tail_; }
-  size_t count() const { return size_t(tail_ - head_); }
-  void push(uint32_t box) { ring_[tail_++ & (ring_.size() - 1)] = box; }
-  uint32_t pop() { return ring_[head_++ & (ring_.size() - 1)]; }
-  uint32_t peek(size_t ahead) const { return ring_[(head_ + ahead) & (ring_.size() - 1)]; }
-
-  // Room for `count_max` boxes, a power of two.
-  void grow(size_t count_max) {
-    std::vector<uint32_t> ring(count_max);
-    size_t count = 0;
-    while (!empty()) ring[count++] = pop();
-    ring_.swap(ring);
-    head_ = 0;
-    tail_ = count;
-  }
-  size_t capacity() const { return ring_.size(); }
-
- private:
-  std::vector<uint32_t> ring_;
-  uint64_t head_ = 0, tail_ = 0;
+  const uint32_t count_max_;
+  uint32_t top_ = 0, free_count_ = 0, committed_ = 0;
+  ReservedArray<T> places_;
+  ReservedArray<uint32_t> free_;
 };
 
 }  // namespace hanse

@@ -3,15 +3,17 @@
 #include <pthread.h>
 #include <unistd.h>
 
+#include <random>
+
+#include "base/random.hpp"
 #include "convert.hpp"
 #include "handle.hpp"
 #include "journal/simulated_disk.hpp"
+#include "requests.hpp"
 
 namespace hanse::python {
 
 namespace {
-
-std::atomic<uint32_t> forks{0};
 
 KernelOptions options_of(py::handle directory, py::handle durability, py::handle memory_max,
                          std::shared_ptr<Clock> clock, py::handle seed, py::handle segment_size,
@@ -43,6 +45,22 @@ KernelOptions options_of(py::handle directory, py::handle durability, py::handle
   return options;
 }
 
+// The numbers of requests follow from the kernel's seed, so that a run can be replayed; without a
+// seed no one can foresee them.
+RequestOptions request_options(uint64_t seed) {
+  RequestOptions options;
+  if (seed != 0) {
+    Random random(seed);
+    options.key_low = random.next();
+    options.key_high = random.next();
+  } else {
+    std::random_device device;
+    options.key_low = uint64_t{device()} << 32 | device();
+    options.key_high = uint64_t{device()} << 32 | device();
+  }
+  return options;
+}
+
 std::unique_ptr<KernelHandle> open_kernel(py::object directory, py::object durability,
                                           py::object memory_max, std::shared_ptr<ManualClock> clock,
                                           py::object seed, py::object segment_size,
@@ -61,6 +79,8 @@ std::unique_ptr<KernelHandle> open_kernel(py::object directory, py::object durab
   handle->forks = fork_count();
   handle->clock = chosen;
   handle->kernel = unlocked([&] { return Kernel::open(options); });
+  handle->requests = new RequestCentre(request_options(options.seed));
+  handle->requests->handle = handle.get();
   return handle;
 }
 
@@ -81,9 +101,14 @@ py::dict memory_of(KernelHandle& handle) {
 
 }  // namespace
 
-uint32_t fork_count() { return forks.load(std::memory_order_relaxed); }
+KernelHandle::KernelHandle() = default;
 
 KernelHandle::~KernelHandle() {
+  if (own_fd >= 0) ::close(own_fd);
+  if (requests != nullptr) {
+    requests->handle = nullptr;
+    requests->release();
+  }
   if (!kernel) return;
   // In a forked child the flusher is gone and its locks may be held for ever: the parent owns the
   // kernel, the child only forgets it.
@@ -97,7 +122,7 @@ KernelHandle::~KernelHandle() {
 void KernelHandle::close() {
   if (forks != fork_count()) throw_forked();
   if (closed.exchange(true)) return;
-  pump = py::object();
+  pump = loop = py::object();
   wake_fd = -1;
   unlocked([&] { kernel->close(); });
 }
@@ -109,11 +134,11 @@ void KernelHandle::throw_forked() {
 void KernelHandle::throw_closed() { throw Error(ErrorCode::closed, "kernel", "has been closed"); }
 
 void KernelHandle::schedule() {
-  if (PyThread_get_thread_ident() == pump_thread) {
-    pump_scheduled = true;
+  pump_scheduled = true;
+  if (pump && PyThread_get_thread_ident() == pump_thread) {
     const py::object callback = pump;
     callback();
-  } else if (wake_fd >= 0) {
+  } else {
     const uint64_t one = 1;
     // A full eventfd counter means that a wake is on its way already.
     [[maybe_unused]] const ssize_t written = ::write(wake_fd, &one, sizeof(one));
@@ -158,23 +183,13 @@ KernelClass register_kernel(py::module_& module) {
              unlocked([&] { kernel.request_flush(); });
            })
       .def("attach_loop",
-           [](KernelHandle& handle, py::object pump, int wake_fd) {
+           [](KernelHandle& handle, py::object pump, int wake_fd, py::object loop) {
              handle.open();
              handle.pump = pump.is_none() ? py::object() : pump;
+             handle.loop = loop.is_none() ? py::object() : loop;
              handle.pump_thread = PyThread_get_thread_ident();
              handle.pump_scheduled = false;
              handle.wake_fd = wake_fd;
-           })
-      .def("enter",
-           [](KernelHandle& handle, AgentId agent) {
-             const AgentId before = handle.current;
-             handle.current = agent;
-             handle.current_thread = PyThread_get_thread_ident();
-             return before;
-           })
-      .def("acting",
-           [](KernelHandle& handle) {
-             return handle.current_thread == PyThread_get_thread_ident() ? handle.current : id_none;
            })
       .def("is_closed", [](KernelHandle& handle) { return handle.closed.load(); })
       .def("work_arrived", [](KernelHandle& handle) { handle.work_arrived(); })

@@ -18,66 +18,11 @@ py::list deliveries_of(const Batch& batch) {
   return tasks;
 }
 
-py::list messages_of(const Batch& batch) {
+py::list messages_of(const Batch& batch, KernelHandle& handle) {
   const std::vector<Message>& all = batch.messages.messages();
   py::list messages(all.size());
-  for (size_t i = 0; i < all.size(); ++i) messages[i] = message_object(all[i]);
+  for (size_t i = 0; i < all.size(); ++i) messages[i] = message_object(all[i], handle.requests);
   return messages;
-}
-
-// What `drive` stopped at: (index, handled so far, message or None, result, exception or None).
-py::tuple stopped(size_t index, size_t handled, py::object message = py::none(),
-                  py::object result = py::none(), py::object error = py::none()) {
-  return py::make_tuple(index, handled, message, result, error);
-}
-
-py::object exception_taken() {
-  PyObject *type = nullptr, *value = nullptr, *trace = nullptr;
-  PyErr_Fetch(&type, &value, &trace);
-  PyErr_NormalizeException(&type, &value, &trace);
-  if (trace != nullptr) PyException_SetTraceback(value, trace);
-  Py_XDECREF(type);
-  Py_XDECREF(trace);
-  return py::reinterpret_steal<py::object>(value);
-}
-
-// The loop for handlers of one message: from `start` on, until a message needs more than a call:
-// it has no handler, it is a reply, its agent is busy or has older messages kept, its handler gave
-// a result or raised. Rows of groups are skipped.
-py::tuple drive(const Batch& batch, KernelHandle& handle, py::array_t<int32_t> routes, size_t start,
-                py::list handlers, py::set busy, py::dict kept) {
-  struct Acting {
-    KernelHandle& handle;
-    AgentId before = handle.current;
-    ~Acting() { handle.current = before; }
-  } acting{handle};
-  handle.current_thread = PyThread_get_thread_ident();
-  const std::vector<Message>& all = batch.messages.messages();
-  const int32_t* route = routes.data();
-  size_t handled = 0;
-  for (size_t i = start; i < all.size(); ++i) {
-    const Message& message = all[i];
-    if (route[i] >= 0) continue;
-    if (route[i] != RouteTable::single || message.kind > MessageKind::request)
-      return stopped(i, handled);
-    if (PySet_GET_SIZE(busy.ptr()) != 0 || PyDict_GET_SIZE(kept.ptr()) != 0) {
-      const py::int_ to(message.to);
-      if (busy.contains(to) || kept.contains(to)) return stopped(i, handled);
-    }
-    const auto index = static_cast<Py_ssize_t>(index_of(message.to));
-    if (index >= PyList_GET_SIZE(handlers.ptr())) return stopped(i, handled);
-    const py::object handler =
-        py::reinterpret_borrow<py::object>(PyList_GET_ITEM(handlers.ptr(), index));
-    const py::object argument = message_object(message);
-    handle.current = message.to;
-    const py::object result =
-        py::reinterpret_steal<py::object>(PyObject_CallOneArg(handler.ptr(), argument.ptr()));
-    ++handled;
-    if (!result) return stopped(i, handled, argument, py::none(), exception_taken());
-    if (!result.is_none() || message.kind == MessageKind::request)
-      return stopped(i, handled, argument, result);
-  }
-  return stopped(all.size(), handled);
 }
 
 // Route of each message, then of each delivery: see RouteTable.
@@ -113,28 +58,7 @@ py::object receive(KernelHandle& handle, py::object agent) {
     return py::none();
   if (!batch.deliveries.empty()) return delivery_object(batch.deliveries.front());
   if (batch.messages.count() == 0) return py::none();
-  return message_object(batch.messages.messages().front());
-}
-
-// The oldest of a box that holds nothing else, if this thread owns it; None.
-py::object receive_only(KernelHandle& handle, py::object agent) {
-  const MailboxTable& mailboxes = handle.open().mailboxes();
-  const AgentId id = unsigned_of(agent, "agent");
-  if (!mailboxes.owned_here() || mailboxes.queued(id) != 1) return py::none();
-  return receive(handle, agent);
-}
-
-uint8_t send_request(KernelHandle& handle, AgentId sender, py::object to, py::object payload,
-                     uint64_t request, uint64_t deadline_ns) {
-  Kernel& kernel = handle.open();
-  const BytesArgument bytes(payload, "payload");
-  MessageHeader header;
-  header.to = unsigned_of(to, "to");
-  header.sender = sender;
-  header.kind = MessageKind::request;
-  header.request = request;
-  header.deadline_ns = deadline_ns;
-  return static_cast<uint8_t>(kernel.send(header, bytes.view()));
+  return message_object(batch.messages.messages().front(), handle.requests);
 }
 
 py::array_t<uint8_t> send_many(KernelHandle& handle, AgentId sender, py::object to,
@@ -172,33 +96,12 @@ void dead(KernelHandle& handle, py::object value) {
   message.kind = static_cast<MessageKind>(from.kind);
   message.request = from.request;
   message.sequence = from.sequence;
-  message.payload = {reinterpret_cast<const uint8_t*>(PyBytes_AS_STRING(from.payload)),
-                     static_cast<size_t>(PyBytes_GET_SIZE(from.payload))};
+  message.lane = static_cast<uint8_t>(from.lane);
+  message.payload = payload_of(from);
+  message.buffer = from.buffer;
+  const MessageRare rare{from.deadline_ns, from.key, from.trace, from.latent};
+  message.rare = &rare;
   handle.open().mailboxes().dead(message, Outcome::invalid);
-}
-
-py::dict counters_of(KernelHandle& handle) {
-  const MailboxCounters counters = handle.open().mailboxes().counters();
-  py::dict fields;
-  fields["accepted"] = counters.accepted;
-  fields["handled"] = counters.handled;
-  fields["expired"] = counters.expired;
-  fields["dead"] = counters.dead;
-  fields["queued"] = counters.queued;
-  fields["refused_full"] = counters.refused_full;
-  fields["refused_unknown"] = counters.refused_unknown;
-  fields["refused_too_large"] = counters.refused_too_large;
-  fields["refused_other"] = counters.refused_other;
-  return fields;
-}
-
-py::list dead_letters_of(KernelHandle& handle) {
-  py::list rows;
-  for (const DeadLetter& letter : handle.open().mailboxes().dead_letters())
-    rows.append(py::make_tuple(letter.header.to, letter.header.sender,
-                               static_cast<uint8_t>(letter.header.kind), letter.header.request,
-                               static_cast<uint8_t>(letter.reason), bytes_from(letter.payload)));
-  return rows;
 }
 
 }  // namespace
@@ -206,7 +109,6 @@ py::list dead_letters_of(KernelHandle& handle) {
 void RouteTable::add_single(AgentId agent) {
   const uint32_t index = index_of(agent);
   if (index >= singles_.size()) singles_.resize(index + size_t{1}, 0);
-  if (singles_[index] == 0) ++single_count_;
   singles_[index] = 1;
   if (index < routes_.size()) routes_[index] = single;
 }
@@ -219,11 +121,10 @@ int32_t RouteTable::add_group(AgentId group) {
   return static_cast<int32_t>(groups_.size()) - 1;
 }
 
-int32_t RouteTable::route(Kernel& kernel, AgentId agent) {
+int32_t RouteTable::find(Kernel& kernel, AgentId agent) {
   const uint32_t index = index_of(agent);
   if (index >= routes_.size()) routes_.resize(kernel.agent_count(), not_known);
   if (index >= routes_.size()) return none;
-  if (routes_[index] != not_known) return routes_[index];
   int32_t found = none;
   if (index < singles_.size() && singles_[index] != 0) {
     found = single;
@@ -246,16 +147,13 @@ void register_mailbox(py::module_& module, KernelClass& kernel_class) {
       .def("tasks", &deliveries_of)
       .def("messages", &messages_of)
       .def("message",
-           [](const Batch& batch, size_t index) {
-             return message_object(batch.messages.messages().at(index));
+           [](const Batch& batch, KernelHandle& handle, size_t index) {
+             return message_object(batch.messages.messages().at(index), handle.requests);
            })
-      .def("drive", &drive)
       .def("routes", &routes_of);
 
   kernel_class.def("drain", &drain)
       .def("receive", &receive)
-      .def("receive_only", &receive_only)
-      .def("send_request", &send_request)
       .def("send_many", &send_many)
       .def("route_single",
            [](KernelHandle& handle, AgentId agent) { handle.routes.add_single(agent); })
@@ -270,9 +168,7 @@ void register_mailbox(py::module_& module, KernelClass& kernel_class) {
       .def("owned_here",
            [](KernelHandle& handle) { return handle.open().mailboxes().owned_here(); })
       .def("own", [](KernelHandle& handle) { handle.open().mailboxes().own(); })
-      .def("dead", &dead)
-      .def("mailbox_counters", &counters_of)
-      .def("dead_letters", &dead_letters_of);
+      .def("dead", &dead);
 }
 
 }  // namespace hanse::python

@@ -119,8 +119,10 @@ PYBIND11_MODULE(_core, module) {
   module.def("cpu_level", [] { return hanse::cpu_level_name(hanse::cpu_level()); });
 
   KernelClass kernel = register_kernel(module);
+  register_search(module);
   register_terms(module);
   register_agent(module, kernel);
+  register_boxes(module, kernel);
   register_capability(module, kernel);
   register_index(module);
   register_journal(module, kernel);
@@ -129,8 +131,13 @@ PYBIND11_MODULE(_core, module) {
   register_limits(module);
   register_message(module);
   register_mailbox(module, kernel);
+  register_payload(module, kernel);
   register_policy(module, kernel);
+  register_reply(module);
+  register_requests(module, kernel);
+  register_sender(module);
   register_simulation(module);
   register_task(module, kernel);
-  register_view(module);
+  register_topics(module, kernel);
+  register_turns(module, kernel);
 }

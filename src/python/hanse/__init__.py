@@ -6,17 +6,7 @@ same rules, and leave evidence that anyone can check. Start with `hanse.open`.
 
 from . import errors
 from .agent import Agent, Agents
-from .capability import (
-    Capabilities,
-    CapabilityIndex,
-    Matches,
-    SearchResult,
-    Skills,
-    Space,
-    all_of,
-    any_of,
-    none_of,
-)
+from .capability import Capabilities, Matches, Space
 from .errors import (
     BudgetError,
     BusyError,
@@ -31,14 +21,30 @@ from .errors import (
     StorageError,
     TimedOutError,
 )
+from .index import CapabilityIndex, ExplainedResult, SearchResult
 from .journal import Event, Journal, JournalStatus, Proof, Verification, verify
 from .kernel import AgentView, Kernel, ManualClock, open
 from .latent import Latent, LatentInfo, LatentPoolStatus, Latents, LatentSpec
 from .ledger import Account, Ledger, Totals, Usage
-from .mailbox import Batch, DeadLetter, Message, TaskDelivery
+from .mailbox import (
+    Batch,
+    Box,
+    DeadLetter,
+    LaneCounters,
+    MailboxCounters,
+    Mailboxes,
+    Message,
+    QueueAges,
+    TaskDelivery,
+    Trace,
+)
 from .outcome import Outcome, TransferOutcome
 from .policy import Decision, Policy
+from .reply import Reply
+from .requests import Replies
+from .search import Explanation, Ranking, Skills, Where, all_of, any_of, none_of, where
 from .task import Economics, LatentManifest, Receipt, Receipts, Task, Tasks
+from .topics import Publication, Topics
 
 __version__ = "0.1.0"
 
@@ -48,6 +54,7 @@ __all__ = [
     "AgentView",
     "Agents",
     "Batch",
+    "Box",
     "BudgetError",
     "BusyError",
     "Capabilities",
@@ -59,12 +66,15 @@ __all__ = [
     "DeviceError",
     "Economics",
     "Event",
+    "ExplainedResult",
+    "Explanation",
     "HanseError",
     "InternalError",
     "InvalidError",
     "Journal",
     "JournalStatus",
     "Kernel",
+    "LaneCounters",
     "Latent",
     "LatentError",
     "LatentInfo",
@@ -73,6 +83,8 @@ __all__ = [
     "LatentSpec",
     "Latents",
     "Ledger",
+    "MailboxCounters",
+    "Mailboxes",
     "ManualClock",
     "Matches",
     "Message",
@@ -80,8 +92,13 @@ __all__ = [
     "Outcome",
     "Policy",
     "Proof",
+    "Publication",
+    "QueueAges",
+    "Ranking",
     "Receipt",
     "Receipts",
+    "Replies",
+    "Reply",
     "SearchResult",
     "Skills",
     "Space",
@@ -90,14 +107,18 @@ __all__ = [
     "TaskDelivery",
     "Tasks",
     "TimedOutError",
+    "Topics",
     "Totals",
+    "Trace",
     "TransferOutcome",
     "Usage",
     "Verification",
+    "Where",
     "all_of",
     "any_of",
     "errors",
     "none_of",
     "open",
     "verify",
+    "where",
 ]

@@ -1,6 +1,8 @@
 """The native module. Private: use the classes of `hanse`."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import sys
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from contextvars import ContextVar
 from typing import Any, NoReturn, final
 
 import numpy as np
@@ -10,6 +12,12 @@ from typing_extensions import disjoint_base
 SPACE_NONE: int
 
 def cache_line_round_trip_ns() -> float: ...
+def copy_by_receiver(
+    receivers: NDArray[np.uint32],
+    receiver_count: int,
+    rows: NDArray[np.uint8],
+    rows_out: NDArray[np.uint8],
+) -> None: ...
 def cpu_level() -> str: ...
 def device_status() -> str: ...
 def error_codes() -> list[tuple[int, str, str]]: ...
@@ -33,23 +41,126 @@ def verify(
     directory: str, progress: Callable[[int, int], object] | None
 ) -> tuple[int, int, int, int, int, bytes, bytes, bool]: ...
 
+acting: ContextVar[Any]
+
 @disjoint_base
-class AgentView:
-    """An agent that sends."""
+class Sender:
+    """Who sends, asks and answers."""
 
-    def __init__(self, kernel: Kernel, id: int) -> None: ...
+    def __init__(self, kernel: Kernel, id: int, desk: tuple[Any, ...]) -> None: ...
     @property
-    def id(self) -> int:
-        """Id of the agent that acts."""
+    def _core(self) -> Kernel: ...
+    @property
+    def _id(self) -> int: ...
+    def send(
+        self,
+        to: int,
+        payload: bytes | Loan,
+        *,
+        lane: int = 0,
+        deadline_ns: int = 0,
+        key: int = 0,
+        trace: int = 0,
+        latent: Any = None,
+    ) -> int:
+        """Sends bytes to an agent: one C call, volatile, first in first out per sender and lane.
 
-    def send(self, to: int, payload: bytes, /) -> int:
-        """Sends bytes to an agent: one C call, volatile, first in first out per sender.
-
-        to is an agent id, payload any contiguous buffer. Returns a hanse.Outcome number: ok, full,
-        unknown, too_large, denied, revoked. Raises InvalidError (wrong type, closed, forked).
+        to is an agent id, payload any contiguous buffer, or a Loan, which it moves. lane 0 … 3, the
+        most urgent. deadline_ns: absolute UNIX time, 0 none; a message that is taken later is
+        counted as expired. key: what a coalescing box tells messages apart by, trace: carried
+        along (both uint64, 0 none). latent: one that goes with it, or its id. Returns a
+        hanse.Outcome number: ok, full, unknown, too_large, denied, revoked, dropped. Raises
+        InvalidError (wrong type, out of range, closed, forked).
         """
 
+    def send_object(
+        self,
+        to: int,
+        object: object,
+        *,
+        lane: int = 0,
+        deadline_ns: int = 0,
+        key: int = 0,
+        trace: int = 0,
+        latent: Any = None,
+    ) -> int:
+        """Sends any Python object by reference, to be found as message.object: not copied, not
+        durable, from the thread that owns the messages alone. It is held until the message is
+        gone; the garbage collector doesn't see that. Returns as send. Raises InvalidError
+        (WrongThread).
+        """
+
+    def ask(
+        self,
+        to: int,
+        payload: bytes,
+        *,
+        timeout: float | None = None,
+        lane: int = 0,
+        key: int = 0,
+        trace: int = 0,
+    ) -> Reply:
+        """Sends a request; await the Reply, from a running event loop. timeout in seconds.
+
+        Ends exactly once: with the reply, or raises TimedOutError, BusyError (Undeliverable where
+        the agent is unknown, revoked or its handler fails; Backpressure; Cancelled), DeniedError.
+        Cancelling who awaits it cancels the request and those that its handler made.
+        """
+
+    def reply(self, message: Message | int, payload: bytes) -> bool:
+        """Answers a request (a message, or its number). False: no one waits for it any more."""
+
 @final
+class Reply:
+    """A reply to come; await it once or more."""
+
+    _waiters: list[Any] | None
+    @property
+    def _loop(self) -> Any: ...
+    @property
+    def _thread(self) -> int: ...
+    @property
+    def to(self) -> int:
+        """Id of the agent that was asked."""
+
+    @property
+    def number(self) -> int:
+        """Number of the request."""
+
+    @property
+    def done(self) -> bool:
+        """It has ended."""
+
+    @property
+    def status(self) -> str:
+        """str: waiting, reply, error, cancelled, expired or undeliverable."""
+
+    def __await__(self) -> Generator[Any, None, bytes]: ...
+    def __iter__(self) -> Reply: ...
+    def __next__(self) -> Any: ...
+    def result(self) -> bytes:
+        """The reply's bytes; raises what await raises. Only when done."""
+
+    def cancel(self) -> bool:
+        """Ends the request, and those that its handler made, as cancelled. False: it had ended."""
+
+@final
+class Loan:
+    """Memory of the kernel to write a payload into; send moves it."""
+
+    def __len__(self) -> int: ...
+    if sys.version_info >= (3, 12):
+        def __buffer__(self, flags: int, /) -> memoryview: ...
+
+    @property
+    def view(self) -> memoryview:
+        """Writable memoryview; release it before sending."""
+
+    @property
+    def sent(self) -> bool:
+        """It was moved into a message."""
+
+@disjoint_base
 class Message:
     """One message, or one task for its worker."""
 
@@ -68,6 +179,37 @@ class Message:
     @property
     def requester(self) -> int:
         """Of a task: the same as sender."""
+
+    @property
+    def lane(self) -> int:
+        """0 … 3, the most urgent."""
+
+    @property
+    def key(self) -> int:
+        """What the sender tells its messages apart by; 0: none."""
+
+    @property
+    def trace(self) -> int:
+        """Trace number, carried along; 0: none."""
+
+    @property
+    def latent(self) -> int:
+        """Id of a latent that goes with it; 0: none."""
+
+    @property
+    def view(self) -> memoryview:
+        """Memoryview of the payload, read-only, not copied."""
+
+    @property
+    def object(self) -> Any:
+        """What send_object sent, itself; else None."""
+
+    @property
+    def cancelled(self) -> bool:
+        """Of a request: no one waits for its answer any more (cancelled, timed out, answered)."""
+
+    if sys.version_info >= (3, 12):
+        def __buffer__(self, flags: int, /) -> memoryview: ...
 
     @property
     def kind(self) -> int:
@@ -105,6 +247,14 @@ class Message:
 
     latents: Any
     """Of a task: a tuple of hanse.Latent, None where the content is gone."""
+
+@final
+class SharedMessage(Message):
+    """A message whose payload came by reference."""
+
+    @property
+    def payload(self) -> bytes:
+        """Bytes, copied when first asked for."""
 
 class ManualClock:
     def __init__(self, start_ns: int) -> None: ...
@@ -158,27 +308,16 @@ class CapabilityIndex:
 class Batch:
     def column(self, name: str) -> NDArray[Any]: ...
     def count(self) -> int: ...
-    def messages(self) -> list[Message]: ...
-    def drive(
-        self,
-        kernel: Kernel,
-        routes: NDArray[np.int32],
-        start: int,
-        handlers: list[Any],
-        busy: set[int],
-        kept: dict[int, Any],
-    ) -> tuple[int, int, Message | None, Any, BaseException | None]: ...
-    def message(self, index: int) -> Message: ...
+    def messages(self, kernel: Kernel) -> list[Message]: ...
+    def message(self, kernel: Kernel, index: int) -> Message: ...
     def routes(self, kernel: Kernel) -> NDArray[np.int32]: ...
     def task_count(self) -> int: ...
     def tasks(self) -> list[Message]: ...
 
 class Kernel:
     # --- the whole
-    def acting(self) -> int: ...
-    def attach_loop(self, pump: Callable[[], object] | None, wake_fd: int) -> None: ...
+    def attach_loop(self, pump: Callable[[], object] | None, wake_fd: int, loop: Any) -> None: ...
     def close(self) -> None: ...
-    def enter(self, agent: int) -> int: ...
     def flush(self) -> None: ...
     def is_closed(self) -> bool: ...
     def memory(self) -> dict[str, int]: ...
@@ -364,14 +503,12 @@ class Kernel:
     def task_count(self) -> int: ...
     # --- messages
     def dead(self, message: Message) -> None: ...
-    def dead_letters(self) -> list[tuple[int, int, int, int, int, bytes]]: ...
     def drain(self, max_messages: int) -> Batch: ...
-    def mailbox_counters(self) -> dict[str, int]: ...
+    def loan(self, size: int) -> Loan: ...
     def own(self) -> None: ...
     def owned_here(self) -> bool: ...
     def queued(self, agent: int) -> int: ...
     def receive(self, agent: int) -> Message | None: ...
-    def receive_only(self, agent: int) -> Message | None: ...
     def route(self, agent: int) -> int: ...
     def route_group(self, group: int) -> int: ...
     def route_single(self, agent: int) -> None: ...
@@ -382,10 +519,62 @@ class Kernel:
         payloads: NDArray[np.uint8],
         sizes: NDArray[np.uint32] | None,
     ) -> NDArray[np.uint8]: ...
-    def send_request(
-        self, sender: int, to: int, payload: bytes, request: int, deadline_ns: int
-    ) -> int: ...
     def set_paused(self, agent: int, paused: bool) -> None: ...
+    # --- turns
+    def acting(self) -> int: ...
+    def acting_token(self, agent: int, request: int) -> tuple[int, int, int]: ...
+    def drive(
+        self, batch: Batch, routes: NDArray[np.int32] | None, desk: tuple[Any, ...]
+    ) -> None: ...
+    def handle(self, message: Message, desk: tuple[Any, ...]) -> None: ...
+    def handle_batch(
+        self, group: int, handler: Callable[[Any], object], batch: object, count: int
+    ) -> Exception | None: ...
+    def count_handled(self) -> None: ...
+    def handled(self) -> int: ...
+    def running(self, agent: int) -> bool: ...
+    # --- requests
+    def cancel_all_requests(self, why: str) -> None: ...
+    def end_request(self, number: int, value: bytes) -> bool: ...
+    def expire_requests(self) -> float | None: ...
+    def fail_request(self, number: int, why: str, agent: int, undeliverable: bool) -> bool: ...
+    def request_counters(self) -> dict[str, int]: ...
+    def settle_dead_requests(self) -> None: ...
+    def waiting_requests(self) -> list[tuple[int, int]]: ...
+    # --- boxes
+    def box(self, agent: int) -> tuple[int, str, int]: ...
+    def configure_boxes(
+        self, agents: int | NDArray[np.uint64], capacity: int | None, policy: str | None
+    ) -> None: ...
+    def dead_letters(self) -> list[tuple[Any, ...]]: ...
+    def digest(self) -> tuple[int, int, int]: ...
+    def mailbox_counters(self) -> dict[str, int]: ...
+    def mailbox_statistics(self) -> dict[str, Any]: ...
+    def own_wake(self) -> int: ...
+    def queue_ages(self) -> tuple[NDArray[np.uint64], int, int]: ...
+    def rearm(self) -> None: ...
+    def resend(self, number: int) -> int: ...
+    def take_credited(self) -> list[int]: ...
+    def traces(self) -> list[tuple[int, int, int, int, int, int, int, int]]: ...
+    def wait_for_work(self, seconds: float) -> None: ...
+    # --- topics
+    def publish_message(
+        self,
+        sender: int,
+        topic: int,
+        payload: bytes | Loan,
+        lane: int,
+        deadline_ns: int,
+        key: int,
+        trace: int,
+    ) -> tuple[int, NDArray[np.uint8]]: ...
+    def subscribe(self, agents: int | NDArray[np.uint64], topic: int) -> int: ...
+    def subscribe_prefix(self, agents: int | NDArray[np.uint64], prefix: int, bits: int) -> int: ...
+    def subscribers(self, topic: int) -> NDArray[np.uint64]: ...
+    def unsubscribe(self, agents: int | NDArray[np.uint64], topic: int) -> int: ...
+    def unsubscribe_prefix(
+        self, agents: int | NDArray[np.uint64], prefix: int, bits: int
+    ) -> int: ...
     # --- latents
     def latent_append(
         self,

@@ -5,14 +5,16 @@ from __future__ import annotations
 import sys
 from collections import deque
 from collections.abc import Callable, Iterable
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from . import _core
+from .credit import Credit
 from .mailbox import FAILURE, REPLY, REQUEST, TASK, Batch, Message, batch_of, batch_of_messages
-from .reasons import refuse
+from .reasons import duration_ns, refuse
 from .requests import Requests
 
 if TYPE_CHECKING:
@@ -21,7 +23,8 @@ if TYPE_CHECKING:
 __all__ = ["Handlers", "event_loop_runs"]
 
 _ROUTE_NONE, _ROUTE_SINGLE = -1, -2
-_TURN_MESSAGES = 16_384
+# What one drain takes out: its messages stay in the cache until their handlers have seen them.
+_TURN_MESSAGES = 1_024
 
 Handler = Callable[[Message], Any]
 BatchHandler = Callable[[Batch], Any]
@@ -50,10 +53,11 @@ def _no_handler(message: Message) -> None:
 class Handlers:
     """Drives the handlers of one kernel, in the thread that owns its messages."""
 
-    def __init__(self, kernel: Kernel) -> None:
+    def __init__(self, kernel: Kernel, core: _core.Kernel) -> None:
         self._kernel = kernel
-        self._core = kernel._core
-        self.requests = Requests(kernel)
+        self._core = core
+        self.requests = Requests(core)
+        self.credit = Credit(core)
         self._single: list[Handler] = []  # by agent index
         self._groups: list[tuple[int, BatchHandler]] = []
         # Taken out of a box but not handled: no handler yet, or its async handler is at work. The
@@ -63,8 +67,9 @@ class Handlers:
         self._busy: set[int] = set()
         self._tasks: set[Any] = set()
         self._has_async = False
-        self.handled = 0
         self.failures = 0
+        # What the core needs of all this; the objects are changed in place alone.
+        self.desk = (self._single, self._busy, self._kept, self)
 
     # --- registration
 
@@ -90,6 +95,11 @@ class Handlers:
         else:
             self._groups[slot] = (int(group), handler)
         self._handlers_changed()
+
+    @property
+    def handled(self) -> int:
+        """Messages that were given to a handler."""
+        return self._core.handled()
 
     @property
     def any(self) -> bool:
@@ -127,6 +137,7 @@ class Handlers:
             return batch_of_messages(kept)
         self._unpark()
         batch = batch_of(self._core.drain(max_messages))
+        self.credit.wake()
         for task in batch.tasks:
             self._with_latents(task)
         return batch
@@ -141,7 +152,22 @@ class Handlers:
                 del self._kept[agent]
         else:
             message = self._core.receive(agent)
+            self.credit.wake()
         return None if message is None else self._with_latents(message)
+
+    def wait(self, agent: int, timeout: float) -> Message | None:
+        """The oldest of one agent, when there is one; blocks this thread."""
+        end = monotonic() + duration_ns(timeout, "timeout") / 1e9
+        if event_loop_runs():
+            refuse("WrongThread", "receive", "a timeout would block the running event loop")
+        self._core.own_wake()
+        self._core.rearm()
+        while True:
+            message = self.receive(agent)
+            left = end - monotonic()
+            if message is not None or left <= 0:
+                return message
+            self._core.wait_for_work(left)
 
     def _with_latents(self, message: Message) -> Message:
         if message.kind == TASK and message.latents:
@@ -169,6 +195,7 @@ class Handlers:
             import asyncio
 
             return asyncio.run(self._serve(max_messages))
+        self._core.rearm()
         before = self.handled
         while max_messages is None or self.handled - before < max_messages:
             if self.turn(self._left(max_messages, before)) == 0:
@@ -202,25 +229,29 @@ class Handlers:
     def turn(self, limit: int) -> int:
         """Takes out at most `limit` messages and handles them; returns how many were taken."""
         taken = self._retry_kept(limit) if self._kept else 0
-        core = self._core.drain(limit - taken)
-        count = core.count() + core.task_count()
+        batch = self._core.drain(limit - taken)
+        self._core.settle_dead_requests()
+        self.credit.wake()
+        count = batch.count() + batch.task_count()
         if count == 0:
             return taken
-        routes = core.routes(self._core)
-        first = int(routes[0])
-        if first >= 0 and bool((routes == first).all()):
-            self._handle_batch(first, batch_of(core), core.messages)
-        else:
+        routes = None
+        if self._groups:
+            routes = batch.routes(self._core)
+            first = int(routes[0])
+            if first >= 0 and bool((routes == first).all()):
+                self._handle_batch(first, batch_of(batch), lambda: batch.messages(self._core))
+                return taken + count
             if bool((routes >= 0).any()):
-                self._handle_groups(routes, core)
-            self._handle_singles(core, routes)
+                self._handle_groups(routes, batch)
+        self._core.drive(batch, routes, self.desk)
         return taken + count
 
     def _retry_kept(self, limit: int) -> int:
         taken = 0
         for agent in list(self._kept):
             route = self._core.route(agent)
-            if agent in self._busy or route == _ROUTE_NONE:
+            if agent in self._busy or route == _ROUTE_NONE or self._core.running(agent):
                 continue
             queue = self._kept.pop(agent)
             while queue and taken < limit and agent not in self._busy:
@@ -237,7 +268,8 @@ class Handlers:
         return taken
 
     def _handle_groups(self, routes: NDArray[np.int32], core: _core.Batch) -> None:
-        messages, tasks, columns = core.messages(), core.tasks(), batch_of(core)
+        messages, tasks = core.messages(self._core), core.tasks()
+        columns = batch_of(core)
         of_messages, of_tasks = routes[: len(messages)], routes[len(messages) :]
         for slot in np.unique(routes[routes >= 0]):
             rows = np.flatnonzero(of_messages == slot)
@@ -245,94 +277,35 @@ class Handlers:
             own_messages = [messages[i] for i in rows]
             self._handle_batch(int(slot), columns.select(rows, own_tasks), own_messages.copy)
 
-    def _handle_singles(self, core: _core.Batch, routes: NDArray[np.int32]) -> None:
-        count = core.count()
-        i = 0
-        while i < count:
-            i, handled, message, result, error = core.drive(
-                self._core, routes, i, self._single, self._busy, self._kept
-            )
-            self.handled += handled
-            if i == count:
-                break
-            if error is not None and not isinstance(error, Exception):
-                self._keep_rest(core, routes, i + 1)
-                raise error
-            if message is None:
-                self._handle_oddly(core.message(i), int(routes[i]))
-            elif error is not None:
-                self._failed(message, error)
-            else:
-                self._result(message, result)
-            i += 1
-        tasks = core.tasks() if core.task_count() else []
-        for j, task in enumerate(tasks):
-            if routes[count + j] < 0:
-                try:
-                    self._handle_oddly(task, int(routes[count + j]))
-                except BaseException:
-                    self._keep_rest(core, routes, count + j + 1)
-                    raise
-
     def _handle_oddly(self, message: Message, route: int) -> None:
         """What is not just a call."""
         if message.kind in (REPLY, FAILURE) and self.requests.reply_arrived(message):
-            self.handled += 1
+            self._core.count_handled()
         elif route == _ROUTE_SINGLE:
             self._handle(message)
         else:
             self._keep(message)
 
-    def _keep_rest(self, core: _core.Batch, routes: NDArray[np.int32], start: int) -> None:
+    def _keep_all(self, messages: list[Message]) -> None:
         """A handler was interrupted: what was taken out behind its message is not lost."""
-        everything = core.messages() + core.tasks()
-        for i in range(start, len(everything)):
-            if routes[i] < 0:
-                self._keep(everything[i])
+        for message in messages:
+            self._keep(message)
         self._unpark()
 
     def _handle(self, message: Message) -> None:
-        agent = message.to
-        if agent in self._busy or agent in self._kept:
-            self._keep(message)
-            return
-        self.handled += 1
-        handler = self._single[agent & 0xFFFF_FFFF]
         if message.kind == TASK:
             self._with_latents(message)
-        before = self._core.enter(agent)
-        try:
-            result = handler(message)
-        except Exception as error:
-            self._failed(message, error)
-            return
-        finally:
-            self._core.enter(before)
-        self._result(message, result)
-
-    def _result(self, message: Message, result: Any) -> None:
-        if result is None:
-            if message.kind == REQUEST:
-                self.requests.answer(message.request, b"")
-        elif hasattr(result, "__await__"):
-            self._start(message, result)
-        elif message.kind == REQUEST:
-            self._answer(message, result)
+        self._core.handle(message, self.desk)
 
     def _handle_batch(self, slot: int, batch: Batch, messages: Callable[[], list[Message]]) -> None:
         group, handler = self._groups[slot]
         for task in batch.tasks:
             self._with_latents(task)
-        self.handled += len(batch) + len(batch.tasks)
-        before = self._core.enter(group)
-        try:
-            handler(batch)
-        except Exception as error:
+        error = self._core.handle_batch(group, handler, batch, len(batch) + len(batch.tasks))
+        if error is not None:
             for message in (*messages(), *batch.tasks):
                 self._bury(message, error)
             self._report(error)
-        finally:
-            self._core.enter(before)
 
     # --- async handlers
 
@@ -345,12 +318,11 @@ class Handlers:
         import asyncio
         import contextvars
 
-        from .kernel import acting_agent
-
         self._busy.add(message.to)
         self._core.set_paused(message.to, True)
         context = contextvars.copy_context()
-        context.run(acting_agent.set, (id(self._kernel), message.to))
+        request = message.request if message.kind == REQUEST else 0
+        context.run(_core.acting.set, self._core.acting_token(message.to, request))
         task = asyncio.get_running_loop().create_task(coroutine, context=context)
         self._tasks.add(task)
         task.add_done_callback(lambda done: self._finished(message, done))
@@ -363,7 +335,10 @@ class Handlers:
         self._busy.discard(message.to)
         self._core.set_paused(message.to, False)
         error = failure or task.exception()
-        if error is not None:
+        if error is not None and message.cancelled:
+            # It was told that no one waits any more: that is an end, not a failure.
+            self.requests.fail(message.request, f"its handler raised {error!r}", message.to)
+        elif error is not None:
             self._failed(message, error)
         elif message.kind == REQUEST:
             self._answer(message, b"" if task.result() is None else task.result())
@@ -396,30 +371,7 @@ class Handlers:
 
         logging.getLogger("hanse").error("a handler failed", exc_info=error)
 
-    # --- requests that are answered inside of the caller
-
-    def handle_now(self, agent: int, request: int) -> None:
-        """Handles one agent's only message, a request, where that is allowed: without a turn."""
-        core = self._core
-        if core.route(agent) != _ROUTE_SINGLE or agent in self._busy or agent in self._kept:
-            return
-        outer = core.acting()
-        if agent == outer:
-            return
-        message = core.receive_only(agent)
-        # The one that asks is inside of its own handler: it must not be entered again from here.
-        shield = outer != 0 and outer not in self._busy
-        if shield:
-            self._busy.add(outer)
-        try:
-            while message is not None:
-                self._handle(message)
-                if message.request == request or agent in self._busy:
-                    return
-                message = core.receive(agent)
-        finally:
-            if shield:
-                self._busy.discard(outer)
+    # --- observation
 
     def counters(self) -> dict[str, int]:
         """The core's counts and the handlers' own."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable
-from contextvars import ContextVar
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -16,11 +15,11 @@ from .handlers import Handlers, event_loop_runs
 from .journal import Journal, path_of
 from .latent import Latents
 from .ledger import Ledger
-from .mailbox import Batch, DeadLetter, Message
-from .outcome import Outcome
+from .mailbox import Batch, DeadLetter, Mailboxes, Message
 from .policy import Policy
 from .reasons import refuse
 from .task import Tasks
+from .topics import Topics
 from .verbs import Verbs
 
 if TYPE_CHECKING:
@@ -30,9 +29,6 @@ if TYPE_CHECKING:
 __all__ = ["AgentView", "Kernel", "ManualClock", "open"]
 
 HandlerFunction = TypeVar("HandlerFunction", bound=Callable[..., Any])
-
-# (id of the kernel, agent) inside an async handler.
-acting_agent: ContextVar[tuple[int, int] | None] = ContextVar("acting_agent", default=None)
 
 
 class ManualClock:
@@ -57,17 +53,22 @@ class ManualClock:
         self._core.advance(ns)
 
 
-class AgentView(_core.AgentView, Verbs):
-    """An agent that acts, made by as_agent: every verb, and `send` as one C call."""
+class AgentView(Verbs):
+    """An agent that acts, made by as_agent: every verb, and single messages as one C call."""
 
     __slots__ = ("_kernel",)
 
     def __init__(self, kernel: Kernel, id: int) -> None:
-        super().__init__(kernel._core, id)
+        super().__init__(kernel._core, id, kernel._handlers.desk)
         self._kernel = kernel
 
+    @property
+    def id(self) -> int:
+        """Id of the agent that acts."""
+        return self._id
+
     def _acting(self) -> int:
-        return self.id
+        return self._id
 
     def _owner(self) -> Kernel:
         return self._kernel
@@ -85,7 +86,8 @@ class Kernel(Verbs):
     """
 
     def __init__(self, core: _core.Kernel, directory: str | None, durability: str) -> None:
-        self._core = core
+        self._handlers = Handlers(self, core)
+        super().__init__(core, 0, self._handlers.desk)
         self._durability = durability
         self._loop: Bridge | None = None
         self.directory = directory
@@ -97,8 +99,8 @@ class Kernel(Verbs):
         self.tasks = Tasks(self)
         self.latents = Latents(self)
         self.journal = Journal(self)
-        self._handlers = Handlers(self)
-        self._root_view = AgentView(self, self.root)
+        self.mailboxes = Mailboxes(core)
+        self.topics = Topics(self)
 
     def __enter__(self) -> Kernel:
         return self
@@ -116,6 +118,7 @@ class Kernel(Verbs):
         if self._core.is_closed():
             return
         self._handlers.requests.cancel_all()
+        self._handlers.credit.cancel_all()
         if self._loop is not None:
             self._loop.close()
         self._core.close()
@@ -132,13 +135,7 @@ class Kernel(Verbs):
     # --- who acts
 
     def _acting(self) -> int:
-        handled = self._core.acting()
-        if handled:
-            return handled
-        inside = acting_agent.get()
-        if inside is not None and inside[0] == id(self):
-            return inside[1]
-        return self.root
+        return self._core.acting()
 
     def _owner(self) -> Kernel:
         return self
@@ -152,24 +149,37 @@ class Kernel(Verbs):
 
     # --- messages
 
-    def send(self, to: int, payload: bytes) -> int:
-        """Sends bytes as who acts: volatile, in order. Returns a hanse.Outcome number."""
-        actor = self._acting()
-        if actor == self.root:
-            return self._root_view.send(to, payload)
-        return AgentView(self, actor).send(to, payload)
-
     def drain(self, *, max_messages: int = 16_384) -> Batch:
         """Takes out up to max_messages: tasks and messages that no handler took first."""
         return self._handlers.drain(max_messages)
 
-    def receive(self, agent: int) -> Message | None:
-        """The oldest task or message of one agent, or None."""
-        return self._handlers.receive(agent)
+    def receive(self, agent: int, *, timeout: float | None = None) -> Message | None:
+        """The oldest task or message of one agent, or None.
 
-    def reply(self, message: Message, payload: bytes) -> bool:
-        """Answers a request that was pulled by receive. False: no one waits for it any more."""
-        return self._handlers.requests.answer(message.request, bytes(payload))
+        timeout: blocks this thread for so many seconds until there is one, without the GIL; not
+        inside a running event loop.
+        """
+        message = self._handlers.receive(agent)
+        if message is not None or timeout is None:
+            return message
+        return self._handlers.wait(agent, timeout)
+
+    try_receive = receive
+
+    def loan(self, size: int) -> _core.Loan:
+        """Writable memory of `size` bytes that send moves without a copy.
+
+        Any buffer consumer takes it: memoryview, numpy.frombuffer(loan, …). Let go of the views,
+        then send it; once sent it is spent. Raises BusyError (Backpressure), InvalidError.
+        """
+        return self._core.loan(size)
+
+    def fileno(self) -> int:
+        """A descriptor that becomes readable when something arrives; run clears it.
+
+        For event loops that are not asyncio's: wait for it, call run, and again.
+        """
+        return self._core.own_wake()
 
     def on(self, agents: int | Iterable[int]) -> Callable[[HandlerFunction], HandlerFunction]:
         """Decorator: the function (or async function) gets each message of these agents.
@@ -241,18 +251,15 @@ class Kernel(Verbs):
             await bridge.durable(position)
 
     def counters(self) -> dict[str, int]:
-        """Of messages: accepted = handled + expired + dead + queued; and refusals by reason.
+        """Of messages: accepted = handled + expired + cancelled + dead + queued; and refusals.
 
         kept: taken out, but for agents without a handler; handler_failures; waiting_requests.
         """
         return self._handlers.counters()
 
     def dead_letters(self) -> list[DeadLetter]:
-        """The newest 1,024 messages that no one handled."""
-        return [
-            DeadLetter(to, sender, kind, request, Outcome(reason), payload)
-            for to, sender, kind, request, reason, payload in self._core.dead_letters()
-        ]
+        """The newest 1,024 messages that no one handled, oldest first; see mailboxes.resend."""
+        return self.mailboxes.dead_letters()
 
     # --- the whole
 

@@ -7,6 +7,7 @@ import functools
 import heapq
 import os
 import weakref
+from time import monotonic
 from typing import TYPE_CHECKING
 
 from .errors import HanseError
@@ -17,8 +18,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Bridge"]
 
-_TURN_MESSAGES = 1024  # a loop's other tasks wait for one turn at most
-_POISON_CHECK_S = 0.1
+_TURN_MESSAGES = 256
+_TURNS_S = 0.001  # the loop's other tasks wait this long at most, and for one turn's handlers
 
 
 def _schedule(bridge_of: weakref.ref[Bridge]) -> None:
@@ -41,14 +42,14 @@ class Bridge:
         self._closed = False
         self._waiting: list[tuple[int, int, asyncio.Future[None]]] = []
         self._numbers = 0
-        self._watch: asyncio.TimerHandle | None = None
+        self._deadline: asyncio.TimerHandle | None = None
         # From now on sends in this thread go into the boxes, not through the ring before them.
         self._core.own()
         self._fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         loop.add_reader(self._fd, self._woken)
         # The core outlives this bridge and must not keep it alive.
         self._wake = functools.partial(_schedule, weakref.ref(self))
-        self._core.attach_loop(self._wake, self._fd)
+        self._core.attach_loop(self._wake, self._fd, loop)
         self._core.set_notify_fd(self._fd)
 
     def runs_here(self) -> bool:
@@ -62,9 +63,8 @@ class Bridge:
         future = self.loop.create_future()
         self._numbers += 1
         heapq.heappush(self._waiting, (position, self._numbers, future))
+        # The flusher wakes this loop after it has flushed, also in vain.
         self._core.request_flush()
-        if self._watch is None:
-            self._watch = self.loop.call_later(_POISON_CHECK_S, self._check_poison)
         await future
 
     def _woken(self) -> None:
@@ -84,17 +84,11 @@ class Bridge:
             if not future.done():
                 future.set_result(None)
 
-    # A poisoned journal never moves its watermark again, so no wake would come.
-    def _check_poison(self) -> None:
-        self._watch = None
-        self._resolve_durable()
         if not self._waiting:
             return
         why = str(self._core.journal_status()["poisoned"])
         if why:
             self._fail("Poisoned", why)
-        else:
-            self._watch = self.loop.call_later(_POISON_CHECK_S, self._check_poison)
 
     def _fail(self, name: str, why: str) -> None:
         waiting, self._waiting = self._waiting, []
@@ -118,9 +112,22 @@ class Bridge:
         handlers = self._kernel._handlers
         if not handlers.any:
             return
-        taken = handlers.turn(_TURN_MESSAGES)
-        if taken:
-            self.schedule()
+        end = monotonic() + _TURNS_S
+        while handlers.turn(_TURN_MESSAGES):
+            if monotonic() >= end:
+                self.schedule()
+                break
+
+    # --- deadlines of requests
+
+    def watch_deadlines(self) -> None:
+        """A request with a timeout waits: the loop wakes when the earliest one is due."""
+        seconds = self._core.expire_requests()
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+        if seconds is not None:
+            self._deadline = self.loop.call_later(seconds, self.watch_deadlines)
 
     def close(self) -> None:
         """Lets go of the loop. What waits for durability is told so."""
@@ -130,11 +137,11 @@ class Bridge:
         if self._kernel._loop is self:
             self._kernel._loop = None
         if not self._core.is_closed():
-            self._core.attach_loop(None, -1)
+            self._core.attach_loop(None, -1, None)
             self._core.set_notify_fd(-1)
         if not self.loop.is_closed():
             self.loop.remove_reader(self._fd)
-            if self._watch is not None:
-                self._watch.cancel()
+            if self._deadline is not None:
+                self._deadline.cancel()
             self._fail("Cancelled", "the kernel let go of this event loop")
         os.close(self._fd)

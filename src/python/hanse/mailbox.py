@@ -13,7 +13,18 @@ from . import _core
 from ._core import Message
 from .outcome import Outcome
 
-__all__ = ["Batch", "DeadLetter", "Message", "TaskDelivery"]
+__all__ = [
+    "Batch",
+    "Box",
+    "DeadLetter",
+    "LaneCounters",
+    "MailboxCounters",
+    "Mailboxes",
+    "Message",
+    "QueueAges",
+    "TaskDelivery",
+    "Trace",
+]
 
 TaskDelivery = Message
 
@@ -111,11 +122,176 @@ def batch_of_messages(messages: Sequence[Message]) -> Batch:
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """A message that no one handled, and why; at most 64 bytes of its payload."""
+    """A message that no one handled, and why.
 
+    payload: all of it, or where `cut` its first 64 bytes of `size`; what is cut can't be sent
+    again. number counts the kernel's dead letters from 0.
+    """
+
+    number: int
     to: int
     sender: int
     kind: int
+    lane: int
     request: int
+    key: int
+    trace: int
     reason: Outcome
+    size: int
     payload: bytes
+    cut: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Box:
+    """The bounds of one agent's mailbox: capacity counts messages of each lane."""
+
+    capacity: int
+    policy: str
+    queued: int
+
+
+@dataclass(frozen=True, slots=True)
+class LaneCounters:
+    """Of one lane: entered = handled + ended + queued.
+
+    ended: expired, cancelled or dead. A message whose handler failed stays in handled here.
+    """
+
+    entered: int
+    handled: int
+    ended: int
+    queued: int
+
+
+@dataclass(frozen=True, slots=True)
+class MailboxCounters:
+    """accepted = handled + expired + cancelled + dead + queued, for any observer, always.
+
+    refused: by reason, what was never accepted. dead_by_reason: by Outcome, where not 0. form:
+    linked or log; epochs, switches, spills: of the log. requests: opened = waiting + replies +
+    errors + cancelled + expired + undeliverable.
+    """
+
+    accepted: int
+    handled: int
+    expired: int
+    cancelled: int
+    dead: int
+    queued: int
+    refused: dict[str, int]
+    dead_by_reason: dict[Outcome, int]
+    lanes: tuple[LaneCounters, ...]
+    requests: dict[str, int]
+    published: int
+    resent: int
+    form: str
+    epochs: int
+    switches: int
+    spills: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class QueueAges:
+    """How long sampled messages waited: counts[i] of them 2^i … 2^(i+1) ns; uint64[44]."""
+
+    counts: NDArray[np.uint64]
+    sum_ns: int
+    max_ns: int
+
+    @property
+    def mean_ns(self) -> float:
+        """0.0 where none was sampled."""
+        count = int(self.counts.sum())
+        return self.sum_ns / count if count else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """A sampled message that was taken out; times by the kernel's clock."""
+
+    trace: int
+    to: int
+    sender: int
+    kind: int
+    lane: int
+    sequence: int
+    sent_ns: int
+    taken_ns: int
+
+
+class Mailboxes:
+    """The bounds of all boxes, and what became of their messages: kernel.mailboxes."""
+
+    def __init__(self, core: _core.Kernel) -> None:
+        self._core = core
+
+    def configure(
+        self,
+        agents: int | NDArray[np.uint64],
+        *,
+        capacity: int | None = None,
+        policy: str | None = None,
+    ) -> None:
+        """Sets the bounds of these boxes for what comes next; None leaves one as it is.
+
+        agents: one or uint64[n]. capacity: messages of each lane. policy, of a full box: "reject"
+        (the sender is answered full), "credit" (the same, and send_async waits for room),
+        "drop_oldest", "drop_newest" (what is dropped becomes a dead letter), "coalesce" (a message
+        takes the place of the queued one of its key). Raises InvalidError, NotFoundError.
+        """
+        self._core.configure_boxes(agents, capacity, policy)
+
+    def box(self, agent: int) -> Box:
+        """The bounds of one box and how many messages are in it."""
+        return Box(*self._core.box(agent))
+
+    def counters(self) -> MailboxCounters:
+        """What became of all messages so far. Any thread."""
+        counts = self._core.mailbox_statistics()
+        refused = {name: counts.pop(f"refused_{name}") for name in _REFUSALS}
+        reasons = counts.pop("dead_by_reason")
+        names = {int(outcome) for outcome in Outcome}
+        return MailboxCounters(
+            refused=refused,
+            dead_by_reason={Outcome(i): n for i, n in enumerate(reasons) if n and i in names},
+            lanes=tuple(LaneCounters(*lane) for lane in counts.pop("lanes")),
+            requests=self._core.request_counters(),
+            **counts,
+        )
+
+    def ages(self) -> QueueAges:
+        """The histogram of how long messages waited; one in 1,024 is sampled."""
+        return QueueAges(*self._core.queue_ages())
+
+    def traces(self) -> list[Trace]:
+        """The newest 1,024 sampled messages, oldest first."""
+        return [Trace(*row) for row in self._core.traces()]
+
+    def retry_after(self, agent: int) -> float:
+        """Seconds after which a send to a full box may fit: the mean wait of what was taken.
+
+        0.0 where the box has room, at least 1 ms otherwise.
+        """
+        box = self.box(agent)
+        if box.queued < box.capacity:
+            return 0.0
+        return max(self.ages().mean_ns / 1e9, 0.001)
+
+    def dead_letters(self) -> list[DeadLetter]:
+        """The newest 1,024 messages that no one handled, oldest first."""
+        return [
+            DeadLetter(*(Outcome(value) if i == 8 else value for i, value in enumerate(row)))
+            for row in self._core.dead_letters()
+        ]
+
+    def resend(self, letter: DeadLetter | int) -> Outcome:
+        """Sends a dead letter again, as it was but without its deadline. ok: it is none any more.
+
+        unknown: there is none of that number; too_large: its payload was cut; else as send.
+        """
+        number = letter.number if isinstance(letter, DeadLetter) else letter
+        return Outcome(self._core.resend(number))
+
+
+_REFUSALS = ("full", "unknown", "too_large", "other")

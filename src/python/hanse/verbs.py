@@ -9,12 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import _core
-from .capability import Matches, Skills, as_rows
+from .capability import Matches, matches_of
 from .errors import HanseError
 from .latent import Latent
 from .ledger import Usage
 from .outcome import Outcome
 from .reasons import refuse, refuse_outcome
+from .requests import Replies, ask_many
+from .search import Filters, Rankings, Skills, as_skills
 from .task import Receipt, Receipts, receipt_of, receipts_of
 
 if TYPE_CHECKING:
@@ -45,7 +47,7 @@ def key_bytes(key: bytes | str | None, field: str = "key") -> bytes | None:
     return key
 
 
-class Verbs:
+class Verbs(_core.Sender):
     """The verbs of who acts. Mixed into AgentView and Kernel."""
 
     __slots__ = ()
@@ -76,14 +78,12 @@ class Verbs:
         if isinstance(tier, tuple) and len(tier) != 2:
             refuse("OutOfRange", "tier", f"want one or (lowest, highest), have {len(tier)} numbers")
         low, high = (0, 255) if tier is None else tier if isinstance(tier, tuple) else (tier, tier)
-        if skills is not None and not isinstance(skills, Skills):
-            skills = Skills(all=skills)
         return _core.Terms(
             kernel.capabilities._space(space, lenient),
             max_price,
             low,
             high,
-            skills,
+            as_skills(skills),
             region,
             None if tenant is None else kernel._core.tenant_index(tenant),
             task_class,
@@ -98,36 +98,44 @@ class Verbs:
         queries: NDArray[np.float32],
         k: int = 10,
         *,
-        max_price: int | None = None,
+        filter: Filters = None,
+        max_price: int | NDArray[np.int64] | None = None,
         tier: Tier | None = None,
         skills: Skills | int | None = None,
         region: int | None = None,
         tenant: int | None = None,
+        rank: Rankings = None,
+        recall: float = 0.95,
+        effort: int | None = None,
         space: str = "default",
         threads: int = 1,
         explain: bool = False,
     ) -> Matches:
         """The k best feasible offers for each query; a match is feasible or absent.
 
-        queries: float32[m, dim] or float32[dim]. tier: one, or (lowest, highest). skills:
-        hanse.all_of, any_of, none_of, joined by &; an int means all_of. explain: also count why
-        offers were refused. Raises InvalidError, NotFoundError (UnknownSpace).
+        queries: float32[m, dim] or float32[dim] (float16 and, as uint16, bfloat16 are widened).
+        filter: hanse.where(…), or a list of one a query, together with: max_price, one or int64[m];
+        tier: one, or (lowest, highest); skills: hanse.all_of, any_of, none_of, joined by &, an int
+        means all_of; region; tenant: an agent of it. rank: a hanse.Ranking, or one a query.
+        recall: the share of the true k best that is wanted on average; 1: exactly these. Small
+        spaces and selective filters are exact whatever it says. effort: the width of a walk
+        instead, 16 … 4096. explain: also say how, and count why offers were refused.
+        Always min(k, feasible) results. Raises InvalidError, NotFoundError (UnknownSpace).
         """
         if not isinstance(explain, bool):
             refuse("WrongType", "explain", f"want a bool, have a {type(explain).__name__}")
+        many = isinstance(max_price, np.ndarray)
         terms = self._terms(
             space=space,
-            max_price=max_price,
+            max_price=None if many else max_price,  # type: ignore[arg-type]
             tier=tier,
             skills=skills,
             region=region,
             tenant=tenant,
         )
+        limits = (max_price if many else None, recall, effort, explain)
         core = self._owner()._core
-        actor = self._acting()
-        columns = core.match(actor, terms, as_rows(queries), k, threads)
-        reasons = core.explain_match(actor, terms, None) if explain else {}
-        return Matches(*columns, reasons)
+        return matches_of(core, self._acting(), terms, queries, k, threads, filter, rank, limits)
 
     def _raise_refusal(
         self, receipt: Receipt, terms: _core.Terms, budget: int | None = None
@@ -449,14 +457,36 @@ class Verbs:
         rows, sizes = _rows_and_sizes(payloads)
         return self._owner()._core.send_many(self._acting(), to, rows, sizes)
 
-    def ask(self, to: int, payload: bytes, *, timeout: float | None = None) -> Awaitable[bytes]:
-        """Sends a request; await the reply, from a running event loop. timeout in seconds.
+    async def send_async(self, to: int, payload: bytes, **fields: Any) -> int:
+        """As send, with its keywords; where the box gives credit, waits until it has room.
 
-        Ends exactly once: with the reply, or raises TimedOutError, BusyError (Undeliverable where
-        the agent is unknown, revoked or its handler fails; Backpressure; Cancelled when the kernel
-        closes), DeniedError.
+        First come, first served. Cancel it, or wrap it in asyncio.timeout, to stop waiting.
         """
-        return self._owner()._handlers.requests.ask(self._acting(), to, payload, timeout)
+        return await self._owner()._handlers.credit.send(self, to, payload, fields)
+
+    def ask_many(
+        self,
+        to: NDArray[np.uint64] | Sequence[int],
+        payloads: Sequence[bytes] | NDArray[np.uint8] | bytes,
+        *,
+        quorum: int | None = None,
+        timeout: float | None = None,
+        lane: int = 0,
+    ) -> Replies:
+        """Many requests; await the Replies, from a running event loop. timeout in seconds.
+
+        payloads: one an agent, or bytes for all. quorum: so many replies are enough, then the
+        rest is cancelled; None: all. Raises InvalidError alone; the rest are outcomes.
+        """
+        return ask_many(self, to, payloads, quorum, timeout, lane)
+
+    # --- for the core's ask
+
+    def _attach_here(self) -> None:
+        self._owner()._bridge()
+
+    def _watch_deadlines(self) -> None:
+        self._owner()._bridge().watch_deadlines()
 
 
 def _is_sequence(value: object) -> bool:

@@ -1,0 +1,107 @@
+// Topics: one payload to all that subscribed, by reference.
+#include "convert.hpp"
+#include "handle.hpp"
+#include "payload.hpp"
+
+namespace hanse::python {
+
+namespace {
+
+template <class One>
+uint64_t each_agent(KernelHandle& handle, py::handle agents, One&& one) {
+  Kernel& kernel = handle.open();
+  MailboxTable& mailboxes = kernel.mailboxes();
+  mailboxes.resize(kernel.agent_count());
+  mailboxes.own();
+  if (!py::isinstance<py::array>(agents)) {
+    const AgentId agent = unsigned_of(agents, "agents");
+    (void)kernel.tenant_index(agent);
+    return one(mailboxes, agent) ? 1 : 0;
+  }
+  const py::array ids = array_of<uint64_t>(agents, "agents", 1);
+  for (const AgentId agent : span_of<uint64_t>(ids)) (void)kernel.tenant_index(agent);
+  uint64_t changed = 0;
+  for (const AgentId agent : span_of<uint64_t>(ids)) changed += one(mailboxes, agent);
+  return changed;
+}
+
+uint64_t subscribe(KernelHandle& handle, py::object agents, py::object topic) {
+  const uint64_t number = unsigned_of(topic, "topic");
+  return each_agent(handle, agents, [&](MailboxTable& mailboxes, AgentId agent) {
+    return mailboxes.subscribe(agent, number);
+  });
+}
+
+uint64_t unsubscribe(KernelHandle& handle, py::object agents, py::object topic) {
+  const uint64_t number = unsigned_of(topic, "topic");
+  return each_agent(handle, agents, [&](MailboxTable& mailboxes, AgentId agent) {
+    return mailboxes.unsubscribe(agent, number);
+  });
+}
+
+uint64_t subscribe_prefix(KernelHandle& handle, py::object agents, py::object prefix,
+                          py::object bits) {
+  const uint64_t number = unsigned_of(prefix, "prefix");
+  const auto length = unsigned_of<uint32_t>(bits, "bits", 64);
+  return each_agent(handle, agents, [&](MailboxTable& mailboxes, AgentId agent) {
+    return mailboxes.subscribe_prefix(agent, number, length);
+  });
+}
+
+uint64_t unsubscribe_prefix(KernelHandle& handle, py::object agents, py::object prefix,
+                            py::object bits) {
+  const uint64_t number = unsigned_of(prefix, "prefix");
+  const auto length = unsigned_of<uint32_t>(bits, "bits", 64);
+  return each_agent(handle, agents, [&](MailboxTable& mailboxes, AgentId agent) {
+    return mailboxes.unsubscribe_prefix(agent, number, length);
+  });
+}
+
+py::array_t<uint64_t> subscribers(KernelHandle& handle, py::object topic) {
+  Kernel& kernel = handle.open();
+  kernel.mailboxes().own();
+  const std::span<const AgentId> all = kernel.mailboxes().subscribers(unsigned_of(topic, "topic"));
+  py::array_t<uint64_t> ids = new_array<uint64_t>(all.size());
+  std::copy(all.begin(), all.end(), ids.mutable_data());
+  return ids;
+}
+
+// (how many took it, an outcome a subscriber)
+py::tuple publish(KernelHandle& handle, AgentId sender, py::object topic, py::object payload,
+                  py::object lane, py::object deadline_ns, py::object key, py::object trace) {
+  Kernel& kernel = handle.open();
+  MessageHeader header;
+  header.sender = sender;
+  header.lane = unsigned_of<uint8_t>(lane, "lane", lane_count - 1);
+  header.deadline_ns = unsigned_of(deadline_ns, "deadline_ns");
+  header.key = unsigned_of(key, "key");
+  header.trace = unsigned_of(trace, "trace");
+  const uint64_t number = unsigned_of(topic, "topic");
+  std::vector<Outcome> outcomes;
+  size_t taken = 0;
+  if (is_loan(payload.ptr())) {
+    taken = kernel.publish(number, header, loan_payload(payload.ptr()), outcomes);
+    spend_loan(payload.ptr());
+  } else {
+    const BytesArgument bytes(payload, "payload");
+    taken = kernel.publish(number, header, bytes.view(), outcomes);
+  }
+  handle.work_arrived();
+  py::array_t<uint8_t> statuses = new_array<uint8_t>(outcomes.size());
+  std::copy(outcomes.begin(), outcomes.end(), reinterpret_cast<Outcome*>(statuses.mutable_data()));
+  return py::make_tuple(taken, statuses);
+}
+
+}  // namespace
+
+void register_topics(py::module_& module, KernelClass& kernel) {
+  (void)module;
+  kernel.def("subscribe", &subscribe)
+      .def("unsubscribe", &unsubscribe)
+      .def("subscribe_prefix", &subscribe_prefix)
+      .def("unsubscribe_prefix", &unsubscribe_prefix)
+      .def("subscribers", &subscribers)
+      .def("publish_message", &publish);
+}
+
+}  // namespace hanse::python
