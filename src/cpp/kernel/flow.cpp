@@ -22,6 +22,14 @@ void Flow::sync(const AgentTable& agents, uint64_t policy_epoch, uint64_t versio
     if (i >= known) mailboxes.set_group(agents.id_at(i), group);
     groups_[i] = live ? group : revoked;
   }
+  blocks_.resize((agents.count() + (1u << block_bits) - 1) >> block_bits);
+  for (uint32_t block = from >> block_bits; block < blocks_.size(); ++block) {
+    const uint32_t begin = block << block_bits;
+    const uint32_t end = std::min(begin + (1u << block_bits), agents.count());
+    bool uniform = true;
+    for (uint32_t i = begin; i < end; ++i) uniform &= groups_[i] == groups_[begin];
+    blocks_[block] = uniform ? groups_[begin] : block_mixed;
+  }
   if (policy_epoch != policy_epoch_) std::fill(bits_.begin(), bits_.end(), Bit{});
   revocation_epoch_ = agents.epoch();
   policy_epoch_ = policy_epoch;
@@ -118,20 +126,19 @@ void Kernel::send_many(AgentId sender, std::span<const AgentId> to,
   for (const uint32_t size : sizes)
     if (size > payloads.columns)
       throw Error(ErrorCode::out_of_range, "sizes", size, payloads.columns);
-  bool all = true;
-  for (size_t i = 0; i < to.size(); ++i) {
-    outcomes_out[i] = in.admit(sender, to[i]);
-    all &= outcomes_out[i] == Outcome::ok;
+  std::fill(outcomes_out.begin(), outcomes_out.end(), Outcome::ok);
+  MessageHeader header;
+  header.sender = sender;
+  if (in.flow->mailboxes.owned_by_caller()) {
+    in.sync_flow();
+    in.flow->admit_many(sender, to, outcomes_out, [&in](uint32_t from, uint32_t at) {
+      std::lock_guard lock(in.writer);
+      return in.send_allowed(from, at);
+    });
+  } else {
+    for (size_t i = 0; i < to.size(); ++i) outcomes_out[i] = in.admit(sender, to[i]);
   }
-  if (all) {
-    in.flow->mailboxes.send_many(sender, to, payloads, sizes, outcomes_out);
-    return;
-  }
-  for (size_t i = 0; i < to.size(); ++i) {
-    if (outcomes_out[i] != Outcome::ok) continue;
-    const size_t size = sizes.empty() ? payloads.columns : sizes[i];
-    outcomes_out[i] = in.flow->mailboxes.send({to[i], sender}, {payloads.row(i), size});
-  }
+  in.flow->mailboxes.send_many(header, to, payloads, sizes, outcomes_out);
 }
 
 // The mutex is held, or replay runs.

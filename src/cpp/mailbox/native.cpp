@@ -95,6 +95,7 @@ void MailboxTable::set_native(AgentId agent, NativeHandler handler, void* contex
   state.require(agent);
   state.own();
   Box& box = state.box(index_of(agent));
+  state.leave_log(index_of(agent));
   if (!handler && box.extra == 0) return;
   BoxExtra& more = state.extra(box);
   more.native = handler;

@@ -13,6 +13,7 @@
 
 #include "mailbox/batch.hpp"
 #include "mailbox/box.hpp"
+#include "mailbox/bulk.hpp"
 #include "mailbox/inbound_ring.hpp"
 #include "mailbox/letters.hpp"
 #include "mailbox/ready.hpp"
@@ -102,8 +103,8 @@ struct MailboxTable::State {
                         uint64_t(size > message_inline_bytes)) == 0;
     const bool sampled = --until_sample == 0;
     const auto kind = size_t(header.kind) & 7;
-    if (!plain || sampled || target.count >= box_limits[kind] ||
-        slab.used() >= table_limits[kind] || slab.needs_block()) [[unlikely]]
+    if (!plain || sampled || target.count >= box_limits[kind] || slab.used() >= put_limits[kind] ||
+        slab.needs_block()) [[unlikely]]
       return put_carefully(header, payload, size, sampled);
 
     const uint32_t number = slab.take();
@@ -202,11 +203,32 @@ struct MailboxTable::State {
   }
   [[gnu::noinline]] void observe(const Slot& slot, uint32_t index, uint64_t sequence,
                                  uint64_t now_ns);
+  void add_to_digest(const MessageHeader& header, Bytes payload, uint64_t sequence);
+  void add_age(uint64_t age_ns, uint64_t count);
   void close(uint32_t index, Outcome reason);
   void prefetch_turns(const ReadyBoxes& of) const {
     if (of.crowded()) prefetch_crowd(of);
   }
   [[gnu::noinline]] void prefetch_crowd(const ReadyBoxes& of) const;
+
+  // --- the log: bulk.cpp
+  uint64_t waiting() const { return slab.used() + bulk.log.count(); }
+  Outcome send_row(const BulkRows& rows, size_t i);
+  void send_rows_linked(const BulkRows& rows, std::span<Outcome> outcomes);
+  void send_rows_logged(const BulkRows& rows, std::span<Outcome> outcomes);
+  bool log_wanted(const BulkRows& rows);
+  void take_up_log();
+  void put_down_log();
+  void spill_log();
+  void leave_log(uint32_t index);
+  uint64_t room_in_log() const;
+  bool heal(uint32_t index);
+  bool log_single(const MessageHeader& header, const Content& content, Outcome& outcome_out);
+  size_t drain_log(MessageBatch::State& batch, size_t count_max, uint64_t now_ns);
+  bool same_for_all(const ColumnStore& store, uint64_t now_ns) const;
+  void take_rows_alike(std::span<const uint32_t> keys, ColumnStore& store);
+  bool take_row(uint32_t key, MessageBatch::State& batch, bool alone, uint64_t now_ns);
+  void observe_epoch(uint64_t now_ns);
 
   // --- elsewhere
   struct NativeRun;
@@ -218,6 +240,7 @@ struct MailboxTable::State {
   ThreadOwner& owner;
   // By kind: answers have an eighth more.
   std::array<uint32_t, 8> box_limits, table_limits;
+  std::array<uint32_t, 8> put_limits;  // table_limits, or 0 while the log is in use
 
   // The owner's hot fields, in the order of a send.
   ZeroedArray<Box> boxes;  // may be shorter than agent_count: it grows on the owner's thread
@@ -227,6 +250,7 @@ struct MailboxTable::State {
   LaneTotals entered_here, taken;
   ReadyBoxes ready, native_ready;
   bool running = false;  // a native handler
+  Bulk bulk;
 
   LaneTotals entered_by_ring, ended;
   OwnerCounter expired, cancelled, buried, lost;  // lost: in the ring, and found no room
