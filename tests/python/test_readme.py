@@ -36,6 +36,17 @@ def test_the_example_has_at_most_20_lines_and_runs(tmp_path: Path) -> None:
     assert "same state" in ran.stdout
 
 
+def test_the_example_of_messages_runs(tmp_path: Path) -> None:
+    (example,) = blocks("py")
+    assert len([line for line in example.splitlines() if line.strip()]) <= 20
+    ran = subprocess.run(
+        [sys.executable, "-c", example], cwd=tmp_path, capture_output=True, text=True, timeout=60
+    )
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stdout.splitlines()[0] == "b'ONE'"
+    assert ran.stdout.splitlines()[1].endswith("of 100 have voted")
+
+
 def constant(file: str, name: str) -> int:
     """The value of an integer constant or a default of a header, from its text."""
     match = re.search(rf"\b{name}\s*=\s*([^;]+);", (SOURCE / file).read_text())

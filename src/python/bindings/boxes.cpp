@@ -68,10 +68,12 @@ py::tuple box_of(KernelHandle& handle, py::object agent) {
                         mailboxes.queued(id));
 }
 
-std::vector<AgentId> take_credited(KernelHandle& handle) {
+py::list take_credited(KernelHandle& handle) {
   std::vector<AgentId> agents;
   handle.open().mailboxes().take_credited(agents);
-  return agents;
+  py::list ids;
+  for (const AgentId agent : agents) ids.append(agent);
+  return ids;
 }
 
 py::dict counters_of(KernelHandle& handle) {

@@ -89,8 +89,9 @@ py::array_t<uint8_t> send_many(KernelHandle& handle, AgentId sender, py::object 
   return outcomes;
 }
 
-// A handler failed: what it was given becomes dead letters.
-void dead(KernelHandle& handle, py::object value) {
+// A handler failed, or was not called since no one waits any more: what it was given, or would have
+// been, becomes a dead letter.
+void dead(KernelHandle& handle, py::object value, bool cancelled) {
   const MessageObject& from = message_of(value);
   Message message;
   message.to = from.to;
@@ -103,7 +104,7 @@ void dead(KernelHandle& handle, py::object value) {
   message.buffer = from.buffer;
   const MessageRare rare{from.deadline_ns, from.key, from.trace, from.latent};
   message.rare = &rare;
-  handle.open().mailboxes().dead(message, Outcome::invalid);
+  handle.open().mailboxes().dead(message, cancelled ? Outcome::cancelled : Outcome::invalid);
 }
 
 }  // namespace

@@ -125,15 +125,26 @@ class Handlers:
             self._core.set_paused(agent, False)
         self._parked.clear()
 
+    def _kept_of(self, agent: int) -> Message | None:
+        """The oldest that is kept for it and not cancelled meanwhile."""
+        queue = self._kept.get(agent)
+        found = None
+        while queue and found is None:
+            message = queue.popleft()
+            if message.kind == REQUEST and message.cancelled:
+                self._core.dead(message, True)
+            else:
+                found = message
+        if queue is not None and not queue:
+            del self._kept[agent]
+        return found
+
     def drain(self, max_messages: int) -> Batch:
         """What handlers left, else what is in the boxes."""
         kept: list[Message] = []
         for agent in [agent for agent in self._kept if agent not in self._busy]:
-            queue = self._kept[agent]
-            while queue and len(kept) < max_messages:
-                kept.append(self._with_latents(queue.popleft()))
-            if not queue:
-                del self._kept[agent]
+            while len(kept) < max_messages and (message := self._kept_of(agent)) is not None:
+                kept.append(self._with_latents(message))
         if kept:
             return batch_of_messages(kept)
         self._unpark()
@@ -145,13 +156,8 @@ class Handlers:
 
     def receive(self, agent: int) -> Message | None:
         """The oldest of one agent."""
-        kept = self._kept.get(agent)
-        message: Message | None
-        if kept:
-            message = kept.popleft()
-            if not kept:
-                del self._kept[agent]
-        else:
+        message = self._kept_of(agent)
+        if message is None:
             message = self._core.receive(agent)
             self.credit.wake()
         return None if message is None else self._with_latents(message)
@@ -384,7 +390,7 @@ class Handlers:
         if message.durable:
             self._core.return_all([message])
         elif message.kind != TASK:
-            self._core.dead(message)
+            self._core.dead(message, False)
         if message.kind == REQUEST:
             self.requests.fail(message.request, f"its handler raised {error!r}", message.to)
 

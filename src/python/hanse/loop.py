@@ -110,6 +110,7 @@ class Bridge:
             return
         self._core.pump_started()
         handlers = self._kernel._handlers
+        self._core.settle_dead_requests()
         if not handlers.any:
             return
         end = monotonic() + _TURNS_S
