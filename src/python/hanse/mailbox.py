@@ -288,8 +288,7 @@ class Mailboxes(DurableBoxes):
     def dead_letters(self) -> list[DeadLetter]:
         """The newest 1,024 messages that no one handled, oldest first."""
         return [
-            DeadLetter(*(Outcome(value) if i == 8 else value for i, value in enumerate(row)))
-            for row in self._core.dead_letters()
+            DeadLetter(*row[:8], Outcome(row[8]), *row[9:]) for row in self._core.dead_letters()
         ]
 
     def resend(self, letter: DeadLetter | int) -> Outcome:

@@ -13,14 +13,14 @@ from .capability import Matches, matches_of
 from .errors import HanseError
 from .latent import Latent
 from .ledger import Usage
+from .messaging import MessageVerbs, rows_and_sizes
 from .outcome import Outcome
 from .reasons import refuse, refuse_outcome
-from .requests import Replies, ask_many
 from .search import Filters, Rankings, Skills, as_skills
 from .task import Receipt, Receipts, receipt_of, receipts_of
 
 if TYPE_CHECKING:
-    from .kernel import Kernel
+    pass
 
 __all__ = ["Verbs"]
 
@@ -47,16 +47,10 @@ def key_bytes(key: bytes | str | None, field: str = "key") -> bytes | None:
     return key
 
 
-class Verbs(_core.Sender):
+class Verbs(MessageVerbs):
     """The verbs of who acts. Mixed into AgentView and Kernel."""
 
     __slots__ = ()
-
-    def _acting(self) -> int:
-        raise NotImplementedError
-
-    def _owner(self) -> Kernel:
-        raise NotImplementedError
 
     def _terms(
         self,
@@ -311,7 +305,7 @@ class Verbs(_core.Sender):
             deadline_ns=deadline_ns,
             verify=verify,
         )
-        rows, sizes = _rows_and_sizes(payloads)
+        rows, sizes = rows_and_sizes(payloads)
         if keys is not None and not (_is_sequence(keys) or isinstance(keys, np.ndarray)):
             refuse("WrongType", "keys", f"want a sequence of keys, have a {type(keys).__name__}")
         key_rows = None if keys is None else [key_bytes(key, "keys") for key in keys]
@@ -445,60 +439,9 @@ class Verbs(_core.Sender):
         """What a key was used up by. Raises NotFoundError (UnknownTask): it is free."""
         return receipt_of(self._owner()._core.lookup(self._acting(), key_bytes(key) or b""))
 
-    def send_many(
-        self,
-        to: NDArray[np.uint64],
-        payloads: NDArray[np.uint8] | tuple[NDArray[np.uint8], NDArray[np.uint32]],
-    ) -> NDArray[np.uint8]:
-        """to uint64[n]; payloads uint8[n, w], or (uint8[n, w], sizes uint32[n]).
-
-        Returns hanse.Outcome numbers, uint8[n].
-        """
-        rows, sizes = _rows_and_sizes(payloads)
-        return self._owner()._core.send_many(self._acting(), to, rows, sizes)
-
-    async def send_async(self, to: int, payload: bytes, **fields: Any) -> int:
-        """As send, with its keywords; where the box gives credit, waits until it has room.
-
-        First come, first served. Cancel it, or wrap it in asyncio.timeout, to stop waiting.
-        """
-        return await self._owner()._handlers.credit.send(self, to, payload, fields)
-
-    def ask_many(
-        self,
-        to: NDArray[np.uint64] | Sequence[int],
-        payloads: Sequence[bytes] | NDArray[np.uint8] | bytes,
-        *,
-        quorum: int | None = None,
-        timeout: float | None = None,
-        lane: int = 0,
-    ) -> Replies:
-        """Many requests; await the Replies, from a running event loop. timeout in seconds.
-
-        payloads: one an agent, or bytes for all. quorum: so many replies are enough, then the
-        rest is cancelled; None: all. Raises InvalidError alone; the rest are outcomes.
-        """
-        return ask_many(self, to, payloads, quorum, timeout, lane)
-
-    # --- for the core's ask
-
-    def _attach_here(self) -> None:
-        self._owner()._bridge()
-
-    def _watch_deadlines(self) -> None:
-        self._owner()._bridge().watch_deadlines()
-
 
 def _is_sequence(value: object) -> bool:
     return isinstance(value, Sequence) and not isinstance(value, (str, bytes))
-
-
-def _rows_and_sizes(payloads: Any) -> tuple[Any, Any]:
-    if not isinstance(payloads, tuple):
-        return payloads, None
-    if len(payloads) != 2:
-        refuse("WrongType", "payloads", f"want (rows, sizes), have {len(payloads)} parts")
-    return payloads
 
 
 def _row_count(queries: Any, to: Any, budgets: Any) -> int:
