@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -256,8 +256,7 @@ class Mailboxes:
     def dead_letters(self) -> list[DeadLetter]:
         """The newest 1,024 messages that no one handled, oldest first."""
         return [
-            DeadLetter(*(Outcome(value) if i == 8 else value for i, value in enumerate(row)))
-            for row in self._core.dead_letters()
+            replace(DeadLetter(*row), reason=Outcome(row[8])) for row in self._core.dead_letters()
         ]
 
     def resend(self, letter: DeadLetter | int) -> Outcome:

@@ -453,7 +453,7 @@ class Verbs(_core.Sender):
     async def send_async(self, to: int, payload: bytes, **fields: Any) -> int:
         """As send, with its keywords; where the box gives credit, waits until it has room.
 
-        First come, first served. Cancel it, or wrap it in asyncio.timeout, to stop waiting.
+        First come, first served; cancel it to stop waiting.
         """
         return await self._owner()._handlers.credit.send(self, to, payload, fields)
 
@@ -472,8 +472,6 @@ class Verbs(_core.Sender):
         rest is cancelled; None: all. Raises InvalidError alone; the rest are outcomes.
         """
         return ask_many(self, to, payloads, quorum, timeout, lane)
-
-    # --- for the core's ask
 
     def _attach_here(self) -> None:
         self._owner()._bridge()
