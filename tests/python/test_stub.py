@@ -26,7 +26,8 @@ def stubbed() -> dict[str, ast.FunctionDef]:
             found[node.name] = node
         if isinstance(node, ast.ClassDef):
             for item in node.body:
-                if isinstance(item, ast.FunctionDef):
+                # The buffer protocol has a name in Python from 3.12 on.
+                if isinstance(item, ast.FunctionDef) and item.name != "__buffer__":
                     found[f"{node.name}.{item.name}"] = item
     return found
 

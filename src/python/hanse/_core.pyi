@@ -1,6 +1,5 @@
 """The native module. Private: use the classes of `hanse`."""
 
-import sys
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextvars import ContextVar
 from typing import Any, NoReturn, final
@@ -149,9 +148,7 @@ class Loan:
     """Memory of the kernel to write a payload into; send moves it."""
 
     def __len__(self) -> int: ...
-    if sys.version_info >= (3, 12):
-        def __buffer__(self, flags: int, /) -> memoryview: ...
-
+    def __buffer__(self, flags: int, /) -> memoryview: ...
     @property
     def view(self) -> memoryview:
         """Writable memoryview; release it before sending."""
@@ -208,9 +205,7 @@ class Message:
     def cancelled(self) -> bool:
         """Of a request: no one waits for its answer any more (cancelled, timed out, answered)."""
 
-    if sys.version_info >= (3, 12):
-        def __buffer__(self, flags: int, /) -> memoryview: ...
-
+    def __buffer__(self, flags: int, /) -> memoryview: ...
     @property
     def kind(self) -> int:
         """0 data, 1 request, 2 reply, 3 failure, 4 task."""

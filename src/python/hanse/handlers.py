@@ -46,6 +46,14 @@ def event_loop_runs() -> bool:
     return events is not None and events._get_running_loop() is not None
 
 
+def error_of(task: Any) -> BaseException | None:
+    """What a finished task raised; also marks it as seen."""
+    if task.cancelled():
+        return RuntimeError("the handler was cancelled")
+    error: BaseException | None = task.exception()
+    return error
+
+
 def _no_handler(message: Message) -> None:
     raise AssertionError("only agents with a handler are routed to one")
 
@@ -345,12 +353,11 @@ class Handlers:
 
     def _finished(self, message: Message, task: Any) -> None:
         self._tasks.discard(task)
-        failure = RuntimeError("the handler was cancelled") if task.cancelled() else None
+        error = error_of(task)
         if self._core.is_closed():
             return
         self._busy.discard(message.to)
         self._core.set_paused(message.to, False)
-        error = failure or task.exception()
         if error is not None and message.cancelled:
             # It was told that no one waits any more: that is an end, not a failure.
             self.requests.fail(message.request, f"its handler raised {error!r}", message.to)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -288,7 +288,7 @@ class Mailboxes(DurableBoxes):
     def dead_letters(self) -> list[DeadLetter]:
         """The newest 1,024 messages that no one handled, oldest first."""
         return [
-            DeadLetter(*row[:8], Outcome(row[8]), *row[9:]) for row in self._core.dead_letters()
+            replace(DeadLetter(*row), reason=Outcome(row[8])) for row in self._core.dead_letters()
         ]
 
     def resend(self, letter: DeadLetter | int) -> Outcome:
