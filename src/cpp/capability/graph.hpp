@@ -32,7 +32,8 @@ struct GraphOptions {
 };
 
 // One search. `width` is the effort: how many of the best known nodes are walked from; 16 … 4096.
-// About 32 finds 0.95 and 96 finds 0.99 of the best 10 among 100,000.
+// On 60,000 sentence embeddings of 384 dimensions, 56 finds 0.957 of the best 10 and 160 finds
+// 0.989.
 struct GraphQuery {
   RowMask mask = {};
   uint32_t keep = 10;  // candidates wanted
