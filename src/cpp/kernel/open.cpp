@@ -72,6 +72,7 @@ void Kernel::Inner::open(const KernelOptions& given) {
   journal_options.read_only = options.read_only;
   journal_options.identity_seed = options.seed;
   program = compile(policy_at_birth);
+  ledger.set_parents([this](uint32_t agent) { return agents.parent(agent); });
   journal = Journal::open(disk, journal_options,
                           [this](Position position, Bytes record) { replay(position, record); });
   if (journal->count() == 0) {

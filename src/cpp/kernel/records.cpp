@@ -42,6 +42,14 @@ const char* record_type_name(RecordType type) {
       return "redelivered";
     case RecordType::refusals_counted:
       return "refusals_counted";
+    case RecordType::moved:
+      return "moved";
+    case RecordType::account_opened:
+      return "account_opened";
+    case RecordType::budget_set:
+      return "budget_set";
+    case RecordType::settled:
+      return "settled";
   }
   return "unknown";
 }

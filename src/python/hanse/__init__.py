@@ -31,6 +31,7 @@ from .errors import (
     StorageError,
     TimedOutError,
 )
+from .history import Entries, EntryKind
 from .journal import Event, Journal, JournalStatus, Proof, Verification, verify
 from .kernel import AgentView, Kernel, ManualClock, open
 from .latent import Latent, LatentInfo, LatentPoolStatus, Latents, LatentSpec
@@ -39,6 +40,7 @@ from .mailbox import Batch, DeadLetter, Message, TaskDelivery
 from .outcome import Outcome, TransferOutcome
 from .policy import Decision, Policy
 from .task import Economics, LatentManifest, Receipt, Receipts, Task, Tasks
+from .transfer import Budget, Hold, HoldState, Moves, TransferFlag, TransferKind
 
 __version__ = "0.1.0"
 
@@ -48,6 +50,7 @@ __all__ = [
     "AgentView",
     "Agents",
     "Batch",
+    "Budget",
     "BudgetError",
     "BusyError",
     "Capabilities",
@@ -58,8 +61,12 @@ __all__ = [
     "DeniedError",
     "DeviceError",
     "Economics",
+    "Entries",
+    "EntryKind",
     "Event",
     "HanseError",
+    "Hold",
+    "HoldState",
     "InternalError",
     "InvalidError",
     "Journal",
@@ -76,6 +83,7 @@ __all__ = [
     "ManualClock",
     "Matches",
     "Message",
+    "Moves",
     "NotFoundError",
     "Outcome",
     "Policy",
@@ -91,6 +99,8 @@ __all__ = [
     "Tasks",
     "TimedOutError",
     "Totals",
+    "TransferFlag",
+    "TransferKind",
     "TransferOutcome",
     "Usage",
     "Verification",
