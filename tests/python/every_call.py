@@ -275,6 +275,18 @@ class World:
             "post": (kernel.ledger.post, {"hold": self.hold, "amount": 1}),
             "ledger.void": (kernel.ledger.void, {"hold": self.hold}),
             **self.of_batches(),
+            **self.of_settlements(),
+            "balance": (kernel.ledger.balance, {"agent": self.team, "unit": "usd_micro"}),
+            "account": (
+                kernel.ledger.account,
+                {"agent": self.team, "unit": "usd_micro", "purpose": "balance"},
+            ),
+            "totals": (kernel.ledger.totals, {"unit": "usd_micro"}),
+        }
+
+    def of_settlements(self) -> dict[str, Call]:
+        kernel = self.kernel
+        return {
             "escrow": (
                 kernel.ledger.escrow,
                 {
@@ -312,12 +324,6 @@ class World:
                 {"agent": self.worker, "limit": 5, "unit": "usd_micro"},
             ),
             "budget": (kernel.ledger.budget, {"agent": self.worker, "unit": "usd_micro"}),
-            "balance": (kernel.ledger.balance, {"agent": self.team, "unit": "usd_micro"}),
-            "account": (
-                kernel.ledger.account,
-                {"agent": self.team, "unit": "usd_micro", "purpose": "balance"},
-            ),
-            "totals": (kernel.ledger.totals, {"unit": "usd_micro"}),
         }
 
     def of_batches(self) -> dict[str, Call]:

@@ -1,4 +1,4 @@
-"""The golden journal of the ledger's later records reads as it was written, and is written again."""
+"""The golden journal of the ledger's later records reads as written, and is written again."""
 
 import json
 from pathlib import Path

@@ -45,7 +45,7 @@ def play(directory: Path) -> tuple[dict[int, dict], dict[str, int]]:
         kernel.capabilities.publish(
             np.array([b], np.uint64), np.eye(1, 2, dtype=np.float32), price=9
         )
-        task = me.dispatch(query=one[0], budget=100).task
+        task = me.dispatch(query=np.eye(1, 2, dtype=np.float32)[0], budget=100).task
         note()
         three(task)
         note()

@@ -180,8 +180,8 @@ bool Ledger::execute(const Batch& batch, std::span<Moved> moved_out, Marks& mark
       roll_back(tried, moved_out.first(end), marks_out);
       // A chain may have broken on an `exists`, which is no failure outside of one.
       const bool broken = moved_out[at].outcome == Outcome::linked_failed;
-      size_t blamed = at;
-      while (broken && moved_out[blamed].outcome == Outcome::linked_failed) ++blamed;
+      size_t blamed = broken ? first : at;
+      while (moved_out[blamed].outcome == Outcome::linked_failed) ++blamed;
       HANSE_ASSERT(blamed < end);
       const Outcome reason = moved_out[blamed].outcome;
       std::fill(moved_out.begin(), moved_out.end(), Moved{Outcome::aborted});

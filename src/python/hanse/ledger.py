@@ -225,6 +225,8 @@ class Ledger(Settlements, History):
         fee: when posted, the house takes the basis points given at open. Returns the hold's id.
         Raises as `transfer`, and NotFoundError where the arbiter can't be seen.
         """
+        if not isinstance(fee, bool):
+            refuse("WrongType", "fee", f"want a bool, have a {type(fee).__name__}")
         mask = 7 if arbiter is not None else 3
         columns: dict[str, Any] = {
             "debit": buyer,
