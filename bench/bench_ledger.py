@@ -96,6 +96,69 @@ def batches_of(settings: Settings, *, durable: bool) -> Iterator[Contest]:
         )
 
 
+@case("ledger", "transfers/s", "higher")
+@contextlib.contextmanager
+def durable_two_phase_batches(settings: Settings) -> Iterator[Contest]:
+    """How many two-phase transfers a second: 8,000 holds, then 8,000 posts, both on disk?"""
+    yield from two_phase_batches(settings, durable=True, keyed=False)
+
+
+@case("ledger", "transfers/s", "higher")
+@contextlib.contextmanager
+def durable_two_phase_batches_with_keys(settings: Settings) -> Iterator[Contest]:
+    """The same with a key of 128 bits for each hold, so that a batch may be sent again?"""
+    yield from two_phase_batches(settings, durable=True, keyed=True)
+
+
+@case("ledger", "transfers/s", "higher")
+@contextlib.contextmanager
+def memory_two_phase_batches(settings: Settings) -> Iterator[Contest]:
+    """The same without a disk and without keys: what do checks, books and record cost?"""
+    yield from two_phase_batches(settings, durable=False, keyed=False)
+
+
+def two_phase_batches(settings: Settings, *, durable: bool, keyed: bool) -> Iterator[Contest]:
+    """A transfer counts once, when it is posted. The keys are the peer's to do without."""
+    count = settings.size(BATCH, 100)
+    with books(settings, durable=durable) as (kernel, ids, other):
+        random = np.random.default_rng(SEED)
+        debit = ids[random.integers(0, len(ids), count)]
+        credit = ids[(np.searchsorted(ids, debit) + 1) % len(ids)]
+        amounts = random.integers(1, 100, count).astype(np.uint64)
+        rows = list(zip(debit.tolist(), credit.tolist(), amounts.tolist(), strict=True))
+        ledger = kernel.ledger
+
+        def work() -> None:
+            keys = ledger.new_keys(count) if keyed else None
+            held = ledger.hold_many(debit, credit, amounts, keys=keys)
+            ledger.post_many(held.holds)
+
+        def check() -> None:
+            first = int(debit[0])
+            before = ledger.balance(first)
+            held = ledger.hold_many(debit, credit, amounts)
+            assert held.ok
+            assert ledger.totals().debits_pending == int(amounts.sum())
+            assert ledger.post_many(held.holds).ok
+            paid = int(amounts[debit == first].sum())
+            assert ledger.balance(first) == before - paid + int(amounts[credit == first].sum())
+            check_balanced(kernel)
+
+        yield Contest(
+            hanse=rate(count, work),
+            check=check,
+            peers=[
+                peer(
+                    f"SQLite {'FULL' if durable else ':memory:'}",
+                    rate(count, lambda: other.post_many(other.hold_many(rows))),
+                    "sqlite3",
+                )
+            ],
+            limit="two fdatasyncs a batch" if durable else "",
+            limit_sample=count / (2 * settings.limits.fdatasync_p50_us) * 1e6 if durable else None,
+        )
+
+
 @case("ledger", "µs p50", "lower")
 @contextlib.contextmanager
 def two_phase_durable(settings: Settings) -> Iterator[Contest]:

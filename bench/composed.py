@@ -105,6 +105,43 @@ class Composed:
         run("UPDATE account SET credits = credits + ? WHERE id = ?", (amount, credit))
         run("COMMIT")
 
+    def hold_many(self, rows: Sequence[tuple[int, int, int]]) -> list[int]:
+        """The first phase for all rows (debit, credit, amount), in one transaction."""
+        run = self.database.execute
+        run("BEGIN IMMEDIATE")
+        held = []
+        for debit, credit, amount in rows:
+            taken = run(
+                "UPDATE account SET pending = pending + ?1"
+                " WHERE id = ?2 AND credits - debits - pending >= ?1",
+                (amount, debit),
+            )
+            assert taken.rowcount == 1, "the peer's account ran out"
+            row = run(
+                "INSERT INTO transfer (debit, credit, amount, state) VALUES (?, ?, ?, 0)",
+                (debit, credit, amount),
+            )
+            held.append(row.lastrowid or 0)
+        run("COMMIT")
+        return held
+
+    def post_many(self, holds: Sequence[int]) -> None:
+        """The second phase for all holds, in one transaction."""
+        run = self.database.execute
+        run("BEGIN IMMEDIATE")
+        for hold in holds:
+            debit, credit, amount = run(
+                "UPDATE transfer SET state = 1 WHERE id = ? AND state = 0"
+                " RETURNING debit, credit, amount",
+                (hold,),
+            ).fetchone()
+            run(
+                "UPDATE account SET pending = pending - ?1, debits = debits + ?1 WHERE id = ?2",
+                (amount, debit),
+            )
+            run("UPDATE account SET credits = credits + ? WHERE id = ?", (amount, credit))
+        run("COMMIT")
+
     def _log(self, body: bytes) -> None:
         self.last_hash = hashlib.sha256(self.last_hash + body).digest()
         self.database.execute("INSERT INTO log (body, hash) VALUES (?, ?)", (body, self.last_hash))

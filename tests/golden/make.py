@@ -6,7 +6,6 @@ it has changed the format; it must still read the old one, so that a new one get
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
 import shutil
@@ -22,6 +21,10 @@ START_NS = 1_700_000_000_000_000_000
 SECOND = 1_000_000_000
 SEGMENT_SIZE = 1 << 16
 SEED = 20_240_601
+ACCOUNT_FIELDS = (
+    "owner", "purpose", "unit", "debits_pending", "debits_posted", "credits_pending",
+    "credits_posted", "remainder",
+)  # fmt: skip
 POLICY = """permit(principal, action, resource);
 @id("dear") forbid(principal, action == Action::"dispatch", resource) when { resource.price > 40 };
 """
@@ -114,7 +117,7 @@ def facts(kernel: hanse.Kernel) -> dict[str, object]:
         "state_hashes": kernel.state_hashes(),
         "events": [event.type for event in kernel.journal.events()],
         "balances": [
-            [getattr(account, field.name) for field in dataclasses.fields(account)]
+            [getattr(account, field) for field in ACCOUNT_FIELDS]
             for account in kernel.ledger.accounts()
         ],
         "tasks": [

@@ -274,12 +274,94 @@ class World:
             ),
             "post": (kernel.ledger.post, {"hold": self.hold, "amount": 1}),
             "ledger.void": (kernel.ledger.void, {"hold": self.hold}),
+            **self.of_batches(),
+            **self.of_settlements(),
             "balance": (kernel.ledger.balance, {"agent": self.team, "unit": "usd_micro"}),
             "account": (
                 kernel.ledger.account,
                 {"agent": self.team, "unit": "usd_micro", "purpose": "balance"},
             ),
             "totals": (kernel.ledger.totals, {"unit": "usd_micro"}),
+        }
+
+    def of_settlements(self) -> dict[str, Call]:
+        kernel = self.kernel
+        return {
+            "escrow": (
+                kernel.ledger.escrow,
+                {
+                    "buyer": self.team,
+                    "seller": self.worker,
+                    "amount": 1,
+                    "arbiter": self.team,
+                    "fee": True,
+                    "unit": "usd_micro",
+                    "expires_ns": 0,
+                    "key": 9,
+                    "code": 1,
+                },
+            ),
+            "get_hold": (kernel.ledger.get_hold, {"hold": self.hold}),
+            "mark_unknown": (
+                kernel.ledger.mark_unknown,
+                {"hold": self.hold, "evidence": bytes(32)},
+            ),
+            "reconcile": (kernel.ledger.reconcile, {"hold": self.hold, "paid": True, "amount": 1}),
+            "open_account": (
+                kernel.ledger.open_account,
+                {
+                    "agent": self.worker,
+                    "unit": "silver",
+                    "limit": "debits",
+                    "code": 1,
+                    "user_data_128": 1,
+                    "user_data_64": 1,
+                    "user_data_32": 1,
+                },
+            ),
+            "set_budget": (
+                kernel.ledger.set_budget,
+                {"agent": self.worker, "limit": 5, "unit": "usd_micro"},
+            ),
+            "budget": (kernel.ledger.budget, {"agent": self.worker, "unit": "usd_micro"}),
+        }
+
+    def of_batches(self) -> dict[str, Call]:
+        ledger = self.kernel.ledger
+        one, holds = np.array([5], np.uint64), np.array([self.hold], np.uint64)
+        return {
+            "hold_many": (
+                ledger.hold_many,
+                {
+                    "debit": self.ids[:1],
+                    "credit": self.team,
+                    "amounts": 1,
+                    "unit": "usd_micro",
+                    "expires_ns": 0,
+                    "keys": one,
+                    "flags": 0,
+                    "atomic": True,
+                },
+            ),
+            "post_many": (ledger.post_many, {"holds": holds, "amounts": 1, "keys": one}),
+            "void_many": (ledger.void_many, {"holds": holds, "keys": one, "atomic": False}),
+            "move_many": (
+                ledger.move_many,
+                {
+                    "kinds": np.zeros(1, np.uint8),
+                    "debit": self.team,
+                    "credit": self.worker,
+                    "amounts": 1,
+                    "unit": "usd_micro",
+                    "flags": 0,
+                    "keys": one,
+                    "chain_keys": one,
+                    "code": 1,
+                    "user_data_64": 1,
+                    "user_data_32": 1,
+                    "atomic": False,
+                },
+            ),
         }
 
     def of_the_rest(self) -> dict[str, Call]:

@@ -93,6 +93,6 @@ def test_outcomes_are_the_same_in_cpp_c_and_python() -> None:
 
 
 def test_transfer_outcomes_are_the_same_in_cpp_and_python() -> None:
-    in_cpp = enum_in_cpp("ledger/ledger.hpp", "TransferOutcome")
+    in_cpp = enum_in_cpp("ledger/transfer.hpp", "TransferOutcome")
     in_python = {member.name: int(member) for member in hanse.TransferOutcome}
     assert in_python == in_cpp

@@ -14,7 +14,7 @@ import numpy as np
 import hanse
 from hanse import _core
 from hanse.errors import HanseError
-from tests.simulation import rules
+from tests.simulation import money, rules
 from tests.simulation.durable_commands import DurableChooser, DurablePerformer
 from tests.simulation.model import POLICY_COUNT, Model, Refused
 
@@ -43,7 +43,8 @@ def answer_of(model: Model, command: Command) -> object:
     """What the model says to a command, having done it."""
     name, arguments = command
     try:
-        return getattr(rules, name)(model, **arguments)
+        rule = getattr(money, name, None) or getattr(rules, name)
+        return rule(model, **arguments)
     except Refused as refusal:
         return f"refused: {refusal.name}"
 
@@ -176,6 +177,41 @@ class Performer(DurablePerformer):
         ledger = self.kernel.ledger
         with self.acting(actor):
             return ledger.post(hold, amount) if post else ledger.void(hold)
+
+    def escrow(self, actor: int, buyer: int, seller: int, amount: int, arbiter: int | None) -> int:
+        with self.acting(actor):
+            return self.kernel.ledger.escrow(
+                id_of(buyer), id_of(seller), amount, arbiter=id_of(arbiter)
+            )
+
+    def settle(self, actor: int, hold: int, verdict: str) -> int:
+        ledger = self.kernel.ledger
+        with self.acting(actor):
+            if verdict == "unknown":
+                return ledger.mark_unknown(hold)
+            return ledger.reconcile(hold, paid=verdict == "posted")
+
+    def moves(self, actor: int, lines: list[money.Line]) -> list[tuple[str, int]]:
+        def column(name: str) -> np.ndarray:
+            ids = name in ("debit", "credit")
+            values = [id_of(line[name]) if ids else line[name] for line in lines]
+            return np.array(values, np.uint64)
+
+        kinds = [hanse.TransferKind[line["kind"]] for line in lines]
+        flags = [int(line["linked"]) for line in lines]
+        ends = np.isin(kinds, [hanse.TransferKind.post, hanse.TransferKind.void])
+        with self.acting(actor):
+            done = self.kernel.ledger.move_many(
+                np.array(kinds, np.uint8),
+                debit=np.where(ends, 0, column("debit")).astype(np.uint64),
+                credit=np.where(ends, 0, column("credit")).astype(np.uint64),
+                amounts=column("amount"),
+                holds=column("hold"),
+                expires_ns=column("expires_ns"),
+                flags=np.array(flags, np.uint8),
+            )
+        names = [hanse.TransferOutcome(int(outcome)).name for outcome in done.outcomes]
+        return list(zip(names, done.holds.tolist(), strict=True))
 
     @contextmanager
     def acting(self, actor: int) -> Iterator[None]:
@@ -336,6 +372,48 @@ class Chooser(DurableChooser):
         actor = self.random.choice((payer, payer, 0, self.agent()))
         self.put("resolve", actor=actor, hold=hold, amount=amount, post=post)
 
+    def hold_of_transfer(self) -> int:
+        holds = range(1, len(self.model.holds) + 2)
+        ours = [h for h in holds[:-1] if self.model.holds[h - 1].payee != "escrow"]
+        return self.random.choice(ours or holds)
+
+    def escrow(self) -> None:
+        buyer = self.random.choice((3, 3, self.agent()))
+        self.put(
+            "escrow",
+            actor=self.random.choice((buyer, buyer, 1)),
+            buyer=buyer,
+            seller=self.random.choice((4, 5, self.agent())),
+            amount=self.random.choice((1, 20, 50)),
+            arbiter=self.random.choice((None, 6, self.agent())),
+        )
+
+    def settle(self) -> None:
+        hold = self.hold_of_transfer()
+        payer = self.model.holds[hold - 1].payer if hold <= len(self.model.holds) else 3
+        verdict = self.random.choice(("unknown", "unknown", "posted", "voided"))
+        actor = self.random.choice((payer, payer, 0, self.agent()))
+        self.put("settle", actor=actor, hold=hold, verdict=verdict)
+
+    def line(self, linked: bool) -> money.Line:
+        kind = self.random.choice(("single", "pending", "pending", "post", "void"))
+        later = self.random.choice((0, self.model.now + 2 * SECOND))
+        ends = kind in ("post", "void")
+        return {
+            "kind": kind,
+            "debit": self.random.choice((3, 3, 4)),
+            "credit": self.random.choice((4, 5, 6, NO_AGENT)),
+            "amount": 0 if kind == "void" else self.random.choice((1, 7, 30, 200)),
+            "hold": self.hold_of_transfer() if ends else 0,
+            "expires_ns": later if kind == "pending" else 0,
+            "linked": linked,
+        }
+
+    def moves(self) -> None:
+        count = self.random.randrange(1, 5)
+        lines = [self.line(n + 1 < count and self.random.random() < 0.4) for n in range(count)]
+        self.put("moves", actor=self.random.choice((1, 1, 0, 3)), lines=lines)
+
     def rare(self) -> None:
         choice = self.random.randrange(4)
         if choice == 0:
@@ -369,6 +447,7 @@ class Chooser(DurableChooser):
             + [self.transfer] * 3
             + [self.escalate, self.escalate, self.dispatch_many, self.resolve, self.resolve]
             + [self.rare, self.rare, self.advance, self.advance]
+            + [self.moves, self.moves, self.escrow, self.settle, self.settle]
         )
         self.random.choice(verbs + self.durable_verbs() if self.durable else verbs)()
 

@@ -60,6 +60,10 @@ class Hold:
     left: int
     expires_ns: int
     state: str = "open"
+    arbiter: int | None = None
+    post_by: tuple[str, ...] = ("buyer",)
+    void_by: tuple[str, ...] = ("buyer",)
+    fee: bool = False
 
 
 @dataclass
@@ -246,6 +250,23 @@ class Model:
         self.purse(hold.payee).incoming -= hold.left
         hold.left = 0
         hold.state = state
+
+    def post_hold(self, hold_id: int, amount: int) -> None:
+        hold = self.holds[hold_id - 1]
+        fee = amount * self.fee_basis_points // 10_000 if hold.fee else 0
+        self.draw(hold_id, amount - fee, hold.payee)
+        self.draw(hold_id, fee, "fees")
+        self.resolve(hold_id, "posted")
+
+    def may_end(self, actor: int, hold: Hold, post: bool) -> bool:
+        parties = {"buyer": hold.payer, "arbiter": hold.arbiter}
+        parties["seller"] = ROOT if hold.payee == "escrow" else hold.payee
+        named = [parties[name] for name in (hold.post_by if post else hold.void_by)]
+        return any(party is not None and actor in self.chain(party) for party in named)
+
+    def sees(self, actor: int, hold: Hold) -> bool:
+        others = [party for party in (hold.payee, hold.arbiter) if isinstance(party, int) and party]
+        return any(self.same_view(actor, party) for party in (hold.payer, *others))
 
     # --- time
 

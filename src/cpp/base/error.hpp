@@ -48,6 +48,9 @@ namespace hanse {
   X(2107, batch_aborted, "BatchAborted", conflict)                        \
   X(2108, transfer_exists_different, "TransferExistsDifferent", conflict) \
   X(2109, id_already_failed, "IdAlreadyFailed", conflict)                 \
+  X(2110, key_expired, "KeyExpired", conflict)                            \
+  X(2111, account_closed, "AccountClosed", conflict)                      \
+  X(2112, account_exists, "AccountExistsDifferent", conflict)             \
   X(3001, policy_denied, "PolicyDenied", denied)                          \
   X(3002, revoked, "Revoked", denied)                                     \
   X(3003, lease_expired, "LeaseExpired", denied)                          \
@@ -57,11 +60,13 @@ namespace hanse {
   X(4002, exceeds_hold, "ExceedsHold", budget)                            \
   X(4003, amount_overflow, "AmountOverflow", budget)                      \
   X(4004, budget_exceeded, "BudgetExceeded", budget)                      \
+  X(4005, exceeds_debits, "ExceedsDebits", budget)                        \
   X(5001, backpressure, "Backpressure", busy)                             \
   X(5002, quota_exceeded, "QuotaExceeded", busy)                          \
   X(5003, timed_out, "TimedOut", timeout)                                 \
   X(5004, undeliverable, "Undeliverable", busy)                           \
   X(5005, cancelled, "Cancelled", busy)                                   \
+  X(5006, settlement_unknown, "SettlementUnknown", busy)                  \
   X(6001, storage_full, "LogFull", storage)                               \
   X(6002, storage_failed, "StorageFailed", storage)                       \
   X(6003, corrupt, "LogCorrupt", storage)                                 \

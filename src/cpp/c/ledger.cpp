@@ -24,8 +24,8 @@ hanse_status hanse_balance(hanse_kernel* kernel, hanse_id actor, hanse_id agent,
     const UnitId id = in.unit(text_or(unit, "usd_micro"));
     const AccountInfo account = in.account(actor_of(in, actor), agent, id);
     const u128 debits = account.debits_posted + account.debits_pending;
-    HANSE_ASSERT(debits <= account.credits_posted);  // a balance account is never overdrawn
-    const u128 available = account.credits_posted - debits;
+    // Without a limit on its debits an account may owe.
+    const u128 available = debits < account.credits_posted ? account.credits_posted - debits : 0;
     if (available > UINT64_MAX)
       throw Error(ErrorCode::amount_overflow, "available", "does not fit 64 bits", agent);
     out = uint64_t(available);

@@ -97,7 +97,7 @@ MemoryReport Kernel::memory() const {
   MemoryReport report;
   report.agents = in.agents.memory_bytes();
   report.capabilities = in.capabilities.memory_bytes();
-  report.ledger = in.ledger.memory_bytes();
+  report.ledger = in.ledger.memory_bytes() + in.history_bytes.load();
   report.tasks = in.tasks.memory_bytes();
   report.journal = in.journal->memory_bytes();
   report.mailboxes = in.flow->mailboxes.memory_bytes() + in.durable.memory_bytes();

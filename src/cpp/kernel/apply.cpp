@@ -10,6 +10,7 @@ namespace hanse {
 void Kernel::Inner::apply(const Envelope&, Position, GenesisRecord& record) {
   if (record.format != 1) throw Error(ErrorCode::log_version, "format", record.format, 1);
   genesis = record;
+  ledger.apply_fee(record.fee_basis_points);
 }
 
 void Kernel::Inner::apply(const Envelope&, Position, AgentsAddedRecord& record) {
@@ -75,25 +76,6 @@ void Kernel::Inner::apply(const Envelope&, Position, FundedRecord& record) {
 
 void Kernel::Inner::apply(const Envelope&, Position, RatesSetRecord& record) {
   ledger.apply_rates(ledger.apply_unit(record.unit), record.tier, record.rates);
-}
-
-void Kernel::Inner::apply(const Envelope&, Position, TransferredRecord& record) {
-  last_holds.clear();
-  for (const TransferLine& line : record.lines) {
-    Transfer transfer;
-    transfer.kind = line.kind;
-    transfer.debit = line.debit == index_none ? id_none : agents.id_at(line.debit);
-    transfer.credit = line.credit == index_none ? id_none : agents.id_at(line.credit);
-    transfer.amount = line.amount;
-    transfer.unit = line.unit;
-    transfer.key = line.key;
-    transfer.key_owner = line.key_owner;
-    transfer.pending = line.pending;
-    transfer.expires_ns = line.expires_ns;
-    last_holds.push_back(ledger.apply_transfer(transfer, line.debit, line.credit, line.outcome));
-    if (line.outcome == TransferOutcome::ok && line.kind == TransferKind::pending)
-      rearm(line.expires_ns);
-  }
 }
 
 void Kernel::Inner::apply(const Envelope& envelope, Position position, DispatchedRecord& record) {

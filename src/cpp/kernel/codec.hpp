@@ -189,6 +189,14 @@ void visit_record(const Envelope& envelope, ByteReader& reader, Visit&& visit) {
       return visit(decode_body<DurableCommittedRecord>(reader));
     case RecordType::durable_returned:
       return visit(decode_body<DurableReturnedRecord>(reader));
+    case RecordType::moved:
+      return visit(decode_body<MovedRecord>(reader));
+    case RecordType::account_opened:
+      return visit(decode_body<AccountOpenedRecord>(reader));
+    case RecordType::budget_set:
+      return visit(decode_body<BudgetSetRecord>(reader));
+    case RecordType::settled:
+      return visit(decode_body<SettledRecord>(reader));
   }
   throw Error(ErrorCode::log_version, "record type",
               std::to_string(uint16_t(envelope.type)) + " is not known to this version");

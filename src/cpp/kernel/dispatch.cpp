@@ -139,12 +139,18 @@ static Choice check_money(const Kernel::Inner& in, uint32_t actor, const Dispatc
                    "budget " + std::to_string(request.budget) + " where the agent may spend " +
                        std::to_string(in.agents.budget_max(actor)),
                    in.epoch);
-  const uint64_t available = in.ledger.available(actor, request.unit);
-  if (already + request.budget > available ||
-      in.ledger.check_hold(actor, request.budget, request.unit) != TransferOutcome::ok)
+  const auto total = uint64_t(std::min<u128>(already + request.budget, UINT64_MAX));
+  const TransferOutcome room = in.ledger.check_hold(actor, total, request.unit);
+  if (room == TransferOutcome::exceeds_budget)
+    return refusal(Outcome::budget_exceeded,
+                   "budget " + std::to_string(request.budget) + " passes the budget of agent " +
+                       std::to_string(in.agents.id_at(
+                           in.ledger.budgets().check(actor, 0, request.unit, total))),
+                   in.epoch);
+  if (room != TransferOutcome::ok)
     return refusal(Outcome::insufficient_funds,
                    "budget " + std::to_string(request.budget) + " where " +
-                       std::to_string(available) + " is available",
+                       std::to_string(in.ledger.available(actor, request.unit)) + " is available",
                    in.epoch);
   return refusal(Outcome::ok, "", in.epoch, false);
 }

@@ -11,6 +11,7 @@
 #include "kernel/codec.hpp"
 #include "kernel/durable_records.hpp"
 #include "kernel/flow.hpp"
+#include "kernel/history.hpp"
 #include "kernel/kernel.hpp"
 #include "kernel/records.hpp"
 
@@ -83,7 +84,6 @@ struct Kernel::Inner {
   std::unordered_map<uint32_t, std::deque<PendingDelivery>>
       deliveries_of;                                                 // by worker, for receive
   std::unordered_map<uint32_t, std::vector<LatentId>> task_latents;  // live handles
-  std::vector<HoldId> last_holds;   // of the last transfers record, one a line
   std::vector<uint16_t> delivered;  // attempt last handed out, by task
   struct RefusalRate {
     uint64_t second = 0;
@@ -93,6 +93,9 @@ struct Kernel::Inner {
   std::unordered_map<uint32_t, RefusalRate> refusal_rates;  // by tenant
   std::string broken;  // why the kernel stopped accepting commands
 
+  std::mutex history_mutex;  // taken before `writer`
+  History history;           // derived; catches up when it is asked
+  std::atomic<uint64_t> history_bytes{0};
   std::unique_ptr<Journal> journal;
   std::unique_ptr<LatentPool> latents;
   std::unique_ptr<Flow> flow;
@@ -150,6 +153,18 @@ struct Kernel::Inner {
     apply_or_break(envelope, position, record);
     return position;
   }
+  // As commit_at, for a record whose effects are applied already, in room that is reserved already.
+  template <class Record>
+  Position commit_applied(uint32_t actor, uint64_t time_ns, const Record& record) {
+    Envelope envelope;
+    envelope.tenant = agents.id_at(agents.tenant(actor));
+    envelope.actor = agents.id_at(actor);
+    envelope.time_ns = time_ns;
+    encode_record(record, envelope, record_bytes);
+    const Position position = journal->append(record_bytes.bytes());
+    last_time_ns = time_ns;
+    return position;
+  }
   template <class Record>
   void apply_or_break(const Envelope& envelope, Position position, Record& record) {
     try {
@@ -193,6 +208,10 @@ struct Kernel::Inner {
   void apply(const Envelope&, Position, DurableDeclaredRecord&);
   void apply(const Envelope&, Position, DurableCommittedRecord&);
   void apply(const Envelope&, Position, DurableReturnedRecord&);
+  void apply(const Envelope&, Position, MovedRecord&);  // transfers.cpp, as those below
+  void apply(const Envelope&, Position, AccountOpenedRecord&);
+  void apply(const Envelope&, Position, BudgetSetRecord&);
+  void apply(const Envelope&, Position, SettledRecord&);
   void release_slot(const Task& task, uint32_t space, uint32_t agent, uint32_t offer);
   void settle_task(uint32_t task, HoldState state);
   std::shared_ptr<const Program> compile(std::string_view text) const;
@@ -236,9 +255,21 @@ struct Kernel::Inner {
                        Receipt& receipt_out);
   Receipt receipt_of(const KeyedResult& keyed) const;
 
-  // --- money.cpp
-  void resolve_parties(uint32_t actor, std::span<const Transfer> transfers,
+  // --- transfers.cpp
+  void resolve_parties(uint32_t actor, std::span<Transfer> transfers,
                        std::vector<uint32_t>& debits_out, std::vector<uint32_t>& credits_out) const;
+  bool may_resolve(uint32_t actor, const Hold& hold, TransferKind kind) const;
+  void require_right(uint32_t actor, const Hold& hold, TransferKind kind) const;
+  bool sees(uint32_t actor, const Hold& hold) const;
+  Position commit_transfers(uint32_t actor, const Ledger::Batch& batch,
+                            std::span<const Moved> moved);
+
+  // --- history.cpp
+  void catch_up(const Kernel::Progress& progress);  // history_mutex is held, the writer's is not
+  // The house's own accounts are the root's to see.
+  bool owns_view(uint32_t actor, uint32_t owner) const {
+    return actor == 0 || (owner != 0 && same_view(actor, owner));
+  }
 
   // --- tasks.cpp
   uint32_t task_for(uint32_t actor, TaskId task, bool as_worker) const;
@@ -299,6 +330,9 @@ struct Kernel::Inner {
 };
 
 Outcome outcome_of(const Error& error);
+// The effects of a record of transfers on the books.
+void replay_transfers(const TransferredRecord& record, uint64_t time_ns, Ledger& ledger);
+void replay_transfers(const MovedRecord& record, uint64_t time_ns, Ledger& ledger);
 uint32_t process_fork_count();
 
 }  // namespace hanse

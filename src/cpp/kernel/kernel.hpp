@@ -16,6 +16,7 @@
 #include "base/clock.hpp"
 #include "capability/capability.hpp"
 #include "journal/journal.hpp"
+#include "kernel/entries.hpp"
 #include "latent/latent.hpp"
 #include "ledger/ledger.hpp"
 #include "mailbox/durable.hpp"
@@ -194,13 +195,48 @@ class Kernel {
   uint16_t unit_count() const;
   Position fund(AgentId actor, AgentId agent, uint64_t amount, std::string_view unit);
   Position set_rates(AgentId actor, std::string_view unit, uint8_t tier, const Rates& rates);
-  // One record for all. holds_out (or empty): ids of pending ones. atomic: all or none.
-  Position transfer(AgentId actor, std::span<const Transfer> transfers, bool atomic,
-                    std::span<TransferOutcome> outcomes_out, std::span<HoldId> holds_out);
+  // One record for all; sets the owner of the keys. Chains are all or none; with `atomic` the whole
+  // batch is, and one that fails leaves no trace but its outcomes (position_none).
+  Position transfer(AgentId actor, std::span<Transfer> transfers, bool atomic,
+                    std::span<Moved> moved_out);
+  // Opens an account on terms before its first credit; without the limit on debits: the root's
+  // right. position_none: it was opened so before. Throws account_exists.
+  Position open_account(AgentId actor, AgentId agent, std::string_view unit,
+                        const AccountTerms& terms);
+  // For whoever is above the agent. A limit may be set below what is used already.
+  Position set_budget(AgentId actor, AgentId agent, std::string_view unit, uint64_t limit);
+  std::optional<Budget> budget(AgentId actor, AgentId agent, UnitId unit) const;
+  // The three-valued end of a hold whose settlement lies outside: see Ledger::check_settlement.
+  // unknown, posted: whoever may post it; voided: whoever may void it, or post it once unknown.
+  Position settle(AgentId actor, HoldId hold, Settlement verdict, uint64_t amount,
+                  const Digest& evidence);
+  struct HoldInfo {
+    HoldId id = 0;
+    Hold hold;
+    AgentId debit = id_none, credit = id_none, arbiter = id_none;
+    UnitId unit = 0;
+    bool of_task = false;
+  };
+  HoldInfo hold(AgentId actor, HoldId hold) const;  // throws unknown_transfer
+  // What a key of the actor's tenant was used for; throws unknown_transfer, key_expired.
+  struct KeyInfo {
+    Moved moved;
+    Transfer transfer;
+  };
+  KeyInfo find_key(AgentId actor, const TransferKey& key) const;
   AccountInfo account(AgentId actor, AgentId agent, UnitId unit,
                       AccountPurpose purpose = AccountPurpose::balance) const;
   std::vector<AccountInfo> accounts(AgentId actor) const;
   Ledger::Totals totals(UnitId unit) const;
+  // The history of the books, by entries. It is derived from the journal, which is read up to its
+  // end first (`progress(done, total)` in records); so there is none in memory mode: unknown_event.
+  // Entries of accounts that the actor may not see are left out.
+  using Progress = std::function<void(uint64_t, uint64_t)>;
+  EntryPage entries(AgentId actor, const EntryQuery& query, const Progress& progress);
+  // Accounts as they were after the record at `position`; remainders are not in the history: 0.
+  std::vector<AccountInfo> accounts_at(AgentId actor, Position position, const Progress& progress);
+  AccountInfo account_at(AgentId actor, AgentId agent, UnitId unit, AccountPurpose purpose,
+                         Position position, const Progress& progress);
 
   // --- tasks
   // Refusals are outcomes here; the bindings raise for the single call.

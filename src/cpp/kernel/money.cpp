@@ -34,6 +34,10 @@ Position Kernel::fund(AgentId actor, AgentId agent, uint64_t amount, std::string
     const TransferOutcome outcome = in.ledger.check_fund(target, amount, in.ledger.unit_find(unit));
     if (outcome == TransferOutcome::amount_must_not_be_zero)
       throw Error(ErrorCode::out_of_range, "amount", "must not be 0", agent);
+    if (outcome == TransferOutcome::credit_closed)
+      throw Error(ErrorCode::account_closed, "agent", "its account is closed", agent);
+    if (outcome == TransferOutcome::exceeds_debits)
+      throw Error(ErrorCode::exceeds_debits, "amount", std::to_string(amount), agent);
     if (outcome != TransferOutcome::ok)
       throw Error(ErrorCode::amount_overflow, "amount", std::to_string(amount), agent);
     FundedRecord record{target, amount, std::string(unit)};
@@ -59,74 +63,6 @@ Position Kernel::set_rates(AgentId actor, std::string_view unit, uint8_t tier, c
   return position;
 }
 
-// Debits are of the actor or of those below it; whom it credits is its own affair, subject to
-// policy. A hold is posted or voided by whoever may debit its account.
-void Kernel::Inner::resolve_parties(uint32_t actor, std::span<const Transfer> transfers,
-                                    std::vector<uint32_t>& debits_out,
-                                    std::vector<uint32_t>& credits_out) const {
-  for (const Transfer& transfer : transfers) {
-    const bool resolves =
-        transfer.kind == TransferKind::post || transfer.kind == TransferKind::voided;
-    uint32_t debit = agents.contains(transfer.debit) ? index_of(transfer.debit) : index_none;
-    uint32_t credit = agents.contains(transfer.credit) ? index_of(transfer.credit) : index_none;
-    if (resolves && transfer.pending != 0 && transfer.pending <= ledger.hold_count())
-      debit = index_of(ledger.account(ledger.hold(transfer.pending).debit).owner);
-    if (debit != index_none && !agents.within(debit, actor)) {
-      if (same_view(actor, debit))
-        throw Error(ErrorCode::not_permitted, "debit", "is not the actor or below it",
-                    agents.id_at(debit));
-      debit = index_none;
-    }
-    debits_out.push_back(debit);
-    credits_out.push_back(credit);
-  }
-}
-
-Position Kernel::transfer(AgentId actor, std::span<const Transfer> transfers, bool atomic,
-                          std::span<TransferOutcome> outcomes_out, std::span<HoldId> holds_out) {
-  Inner& in = *inner_;
-  in.check_open();
-  if (outcomes_out.size() != transfers.size())
-    throw Error(ErrorCode::bad_array, "outcomes_out", outcomes_out.size(), transfers.size());
-  if (!holds_out.empty() && holds_out.size() != transfers.size())
-    throw Error(ErrorCode::bad_array, "holds_out", holds_out.size(), transfers.size());
-  if (transfers.size() > transfers_per_record_max)
-    throw Error(ErrorCode::too_large, "transfers", transfers.size(), transfers_per_record_max);
-  if (transfers.empty()) return position_none;
-  Position position;
-  {
-    std::lock_guard lock(in.writer);
-    in.begin();
-    const uint32_t me = in.acting(actor);
-    uint64_t largest = 0;
-    for (const Transfer& transfer : transfers) largest = std::max(largest, transfer.amount);
-    in.require_policy(me, Action::transfer, index_none,
-                      int64_t(std::min<uint64_t>(largest, INT64_MAX)));
-    std::vector<Transfer> owned(transfers.begin(), transfers.end());
-    for (Transfer& transfer : owned) transfer.key_owner = in.agents.tenant(me);
-    std::vector<uint32_t> debits, credits;
-    in.resolve_parties(me, owned, debits, credits);
-    in.ledger.try_transfers(owned, debits, credits, atomic, outcomes_out);
-    const auto bad = [](TransferOutcome outcome) {
-      return outcome != TransferOutcome::ok && outcome != TransferOutcome::exists;
-    };
-    // All or none: a batch that fails leaves no trace but its outcomes.
-    if (atomic && std::any_of(outcomes_out.begin(), outcomes_out.end(), bad)) return position_none;
-    TransferredRecord record;
-    record.lines.reserve(owned.size());
-    for (size_t i = 0; i < owned.size(); ++i) {
-      const Transfer& transfer = owned[i];
-      record.lines.push_back({transfer.kind, outcomes_out[i], transfer.unit, debits[i], credits[i],
-                              transfer.amount, transfer.key, transfer.pending, transfer.expires_ns,
-                              transfer.key_owner});
-    }
-    position = in.commit(me, record);
-    std::copy_n(in.last_holds.begin(), holds_out.size(), holds_out.begin());
-  }
-  in.wait(position);
-  return position;
-}
-
 AccountInfo Kernel::account(AgentId actor, AgentId agent, UnitId unit,
                             AccountPurpose purpose) const {
   const Inner& in = *inner_;
@@ -142,6 +78,7 @@ AccountInfo Kernel::account(AgentId actor, AgentId agent, UnitId unit,
   empty.owner = agent;
   empty.purpose = purpose;
   empty.unit = unit;
+  empty.terms.flags = purpose == AccountPurpose::balance ? account_flag::debits_limited : 0;
   return empty;
 }
 

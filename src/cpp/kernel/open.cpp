@@ -73,6 +73,7 @@ void Kernel::Inner::open(const KernelOptions& given) {
   journal_options.identity_seed = options.seed;
   program = compile(policy_at_birth);
   if (options.background) capabilities.fold_in_background();
+  ledger.set_parents([this](uint32_t agent) { return agents.parent(agent); });
   journal = Journal::open(disk, journal_options,
                           [this](Position position, Bytes record) { replay(position, record); });
   if (journal->count() == 0) {

@@ -48,6 +48,14 @@ const char* record_type_name(RecordType type) {
       return "durable_committed";
     case RecordType::durable_returned:
       return "durable_returned";
+    case RecordType::moved:
+      return "moved";
+    case RecordType::account_opened:
+      return "account_opened";
+    case RecordType::budget_set:
+      return "budget_set";
+    case RecordType::settled:
+      return "settled";
   }
   return "unknown";
 }

@@ -39,6 +39,11 @@ enum class RecordType : uint16_t {
   durable_declared = 19,
   durable_committed = 20,
   durable_returned = 21,
+  // 19 to 39 are the mailboxes'.
+  moved = 40,
+  account_opened = 41,
+  budget_set = 42,
+  settled = 43,
 };
 const char* record_type_name(RecordType type);
 
@@ -177,6 +182,94 @@ struct TransferredRecord {
   template <class F>
   void fields(F&& f) {
     f("lines", lines);
+  }
+};
+
+// A transfer with all that it may say. `has` tells which groups follow, so that a plain one is
+// short.
+struct MoveLine {
+  enum Has : uint8_t {
+    keyed = 1,
+    resolves = 2,
+    expires = 4,
+    balances = 8,
+    notes = 16,
+    terms = 32,
+    chained = 64
+  };
+  uint8_t has = 0;
+  TransferKind kind = TransferKind::single;
+  TransferOutcome outcome = TransferOutcome::ok;
+  uint8_t flags = 0;
+  UnitId unit = 0;
+  uint32_t debit = index_none, credit = index_none;  // agent indices
+  uint64_t amount = 0, moved = 0, key_high = 0, key_low = 0, chain_high = 0, chain_low = 0,
+           pending = 0, expires_ns = 0;
+  uint16_t code = 0;
+  uint32_t user_data_32 = 0;
+  uint64_t user_data_64 = 0, user_data_128_high = 0, user_data_128_low = 0;
+  uint32_t arbiter = index_none;
+  uint8_t post_by = 0, void_by = 0;
+  template <class F>
+  void fields(F&& f) {
+    f("has", has), f("kind", kind), f("outcome", outcome), f("flags", flags), f("unit", unit);
+    f("debit", debit), f("credit", credit), f("amount", amount);
+    if (has & keyed) f("key_high", key_high), f("key_low", key_low);
+    if (has & resolves) f("pending", pending);
+    if (has & expires) f("expires_ns", expires_ns);
+    if (has & balances) f("moved", moved);
+    if (has & notes) {
+      f("code", code), f("user_data_32", user_data_32), f("user_data_64", user_data_64);
+      f("user_data_128_high", user_data_128_high), f("user_data_128_low", user_data_128_low);
+    }
+    if (has & terms) f("arbiter", arbiter), f("post_by", post_by), f("void_by", void_by);
+    if (has & chained) f("chain_high", chain_high), f("chain_low", chain_low);
+  }
+};
+constexpr size_t move_line_size_max = 22 + 16 + 3 * 8 + 30 + 6 + 16;
+
+struct MovedRecord {
+  static constexpr RecordType type = RecordType::moved;
+  uint32_t key_owner = 0;
+  std::vector<MoveLine> lines;
+  template <class F>
+  void fields(F&& f) {
+    f("key_owner", key_owner), f("lines", lines);
+  }
+};
+
+struct AccountOpenedRecord {
+  static constexpr RecordType type = RecordType::account_opened;
+  uint32_t agent = 0;
+  std::string unit;
+  AccountTerms terms;
+  template <class F>
+  void fields(F&& f) {
+    f("agent", agent), f("unit", unit), f("flags", terms.flags), f("code", terms.code);
+    f("user_data_32", terms.user_data_32), f("user_data_64", terms.user_data_64);
+    f("user_data_128_high", terms.user_data_128[0]), f("user_data_128_low", terms.user_data_128[1]);
+  }
+};
+
+struct BudgetSetRecord {
+  static constexpr RecordType type = RecordType::budget_set;
+  uint32_t agent = 0;
+  std::string unit;
+  uint64_t limit = 0;
+  template <class F>
+  void fields(F&& f) {
+    f("agent", agent), f("unit", unit), f("limit", limit);
+  }
+};
+
+struct SettledRecord {
+  static constexpr RecordType type = RecordType::settled;
+  uint64_t hold = 0, amount = 0;
+  Settlement verdict = Settlement::unknown;
+  Digest evidence{};  // of what the world outside answered; zero: nothing
+  template <class F>
+  void fields(F&& f) {
+    f("hold", hold), f("verdict", verdict), f("amount", amount), f("evidence", evidence);
   }
 };
 

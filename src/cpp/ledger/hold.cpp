@@ -1,4 +1,4 @@
-// Funding, reservations, and the movements that every change of the books is made of.
+// Funding, reservations, settlements, and the movements that every change of the books is made of.
 #include "ledger/ledger.hpp"
 
 namespace hanse {
@@ -7,16 +7,19 @@ TransferOutcome Ledger::check_fund(uint32_t agent, uint64_t amount, UnitId unit)
   if (amount == 0) return TransferOutcome::amount_must_not_be_zero;
   if (agent == index_none) return TransferOutcome::unknown_account;
   if (unit >= units_.size()) return TransferOutcome::ok;
-  return check_room(account_find(0, unit, AccountPurpose::issuance), account_find(agent, unit),
-                    amount);
+  const AccountIndex credit = account_find(agent, unit);
+  if (is_closed(credit)) return TransferOutcome::credit_closed;
+  return check_room(account_find(0, unit, AccountPurpose::issuance), credit, agent, amount);
 }
 
 void Ledger::apply_fund(uint32_t agent, uint64_t amount, UnitId unit) {
   const AccountIndex issuance = account_find(0, unit, AccountPurpose::issuance);
   HANSE_ASSERT(issuance != index_none);
+  const AccountIndex credit = apply_account(agent, unit);
   add(issuance, debits_posted, amount);
-  add(apply_account(agent, unit), credits_posted, amount);
+  add(credit, credits_posted, amount);
   assert_balanced(unit);
+  tell(EntryKind::funded, issuance, credit, amount, 0);
 }
 
 TransferOutcome Ledger::check_hold(uint32_t agent, uint64_t amount, UnitId unit) const {
@@ -24,14 +27,18 @@ TransferOutcome Ledger::check_hold(uint32_t agent, uint64_t amount, UnitId unit)
   if (unit >= units_.size()) return TransferOutcome::unit_mismatch;
   const AccountIndex debit = account_find(agent, unit);
   if (debit == index_none) return TransferOutcome::unknown_account;
-  return check_room(debit, account_find(0, unit, AccountPurpose::escrow), amount);
+  if (is_closed(debit)) return TransferOutcome::debit_closed;
+  return check_room(debit, account_find(0, unit, AccountPurpose::escrow), 0, amount);
 }
 
 HoldId Ledger::apply_hold(uint32_t agent, uint64_t amount, UnitId unit, uint64_t expires_ns) {
-  const AccountIndex debit = account_find(agent, unit);
-  const AccountIndex escrow = account_find(0, unit, AccountPurpose::escrow);
-  HANSE_ASSERT(debit != index_none && escrow != index_none);
-  return open_hold(debit, escrow, amount, expires_ns);
+  Hold hold;
+  hold.debit = account_find(agent, unit);
+  hold.credit = account_find(0, unit, AccountPurpose::escrow);
+  hold.amount = amount;
+  hold.expires_ns = expires_ns;
+  HANSE_ASSERT(hold.debit != index_none && hold.credit != index_none);
+  return open_hold(hold);
 }
 
 const Hold& Ledger::hold(HoldId hold) const {
@@ -41,7 +48,7 @@ const Hold& Ledger::hold(HoldId hold) const {
 }
 
 void Ledger::apply_draw(HoldId id, uint64_t amount, AccountIndex to) {
-  Hold& hold = open_hold_at(id);
+  Hold& hold = unresolved_at(id);
   HANSE_ASSERT(amount <= hold.left && to < accounts_.size());
   subtract(hold.debit, debits_pending, amount);
   add(hold.debit, debits_posted, amount);
@@ -49,19 +56,32 @@ void Ledger::apply_draw(HoldId id, uint64_t amount, AccountIndex to) {
   add(to, credits_posted, amount);
   hold.left -= amount;
   hold_hash_.mark(uint32_t(id - 1));
-  assert_balanced(accounts_[hold.debit].unit);
+  const Account& debit = accounts_[hold.debit];
+  if (!budgets_.empty()) {
+    budgets_.subtract(debit.agent, pending_payee(hold), debit.unit, &Budget::pending, amount);
+    budgets_.add(debit.agent, accounts_[to].agent, debit.unit, &Budget::posted, amount);
+  }
+  assert_balanced(debit.unit);
+  if (amount != 0) tell(EntryKind::posted, hold.debit, to, amount, id);
 }
 
 void Ledger::apply_resolve(HoldId id, HoldState state) {
-  HANSE_ASSERT(state != HoldState::open);
-  Hold& hold = open_hold_at(id);
-  subtract(hold.debit, debits_pending, hold.left);
-  subtract(hold.credit, credits_pending, hold.left);
+  HANSE_ASSERT(state != HoldState::open && state != HoldState::unknown);
+  Hold& hold = unresolved_at(id);
+  const uint64_t released = hold.left;
+  subtract(hold.debit, debits_pending, released);
+  subtract(hold.credit, credits_pending, released);
+  const Account& debit = accounts_[hold.debit];
+  if (!budgets_.empty())
+    budgets_.subtract(debit.agent, pending_payee(hold), debit.unit, &Budget::pending, released);
+  if (hold.state == HoldState::open && hold.expires_ns != 0 && !of_task(hold))
+    expiries_.erase({hold.expires_ns, id});
   hold.left = 0;
   hold.state = state;
   hold_hash_.mark(uint32_t(id - 1));
-  if (hold.expires_ns != 0 && !of_task(hold)) expiries_.erase({hold.expires_ns, id});
-  assert_balanced(accounts_[hold.debit].unit);
+  if (state != HoldState::posted) set_closed(hold, false);
+  assert_balanced(debit.unit);
+  if (released != 0) tell(EntryKind::released, hold.debit, hold.credit, released, id);
 }
 
 void Ledger::due(uint64_t now_ns, uint32_t limit, std::vector<HoldId>& holds_out) const {
@@ -76,22 +96,79 @@ uint64_t Ledger::earliest_expiry_ns() const {
   return expiries_.empty() ? UINT64_MAX : expiries_.begin()->first;
 }
 
-HoldId Ledger::open_hold(AccountIndex debit, AccountIndex credit, uint64_t amount,
-                         uint64_t expires_ns) {
-  add(debit, debits_pending, amount);
-  add(credit, credits_pending, amount);
-  holds_.push_back({debit, credit, amount, amount, expires_ns, HoldState::open});
+void Ledger::apply_settlement(HoldId id, Settlement verdict, uint64_t amount) {
+  Hold& hold = unresolved_at(id);
+  switch (verdict) {
+    case Settlement::unknown:
+      // Time can't settle what the world outside may have done.
+      if (hold.expires_ns != 0) expiries_.erase({hold.expires_ns, id});
+      hold.state = HoldState::unknown;
+      hold_hash_.mark(uint32_t(id - 1));
+      return;
+    case Settlement::posted:
+      return post_hold(id, amount == 0 ? hold.amount : amount);
+    case Settlement::voided:
+      return apply_resolve(id, HoldState::voided);
+  }
+  throw Error(ErrorCode::corrupt, "verdict", uint64_t(verdict), 2);
+}
+
+void Ledger::apply_budget(uint32_t agent, UnitId unit, uint64_t limit) {
+  u128 pending = 0;
+  if (budgets_.find(agent, unit) == index_none && totals_[unit][debits_pending] != 0)
+    for (const Hold& hold : holds_)
+      if (hold.unresolved() && accounts_[hold.debit].unit == unit &&
+          budgets_.counts(agent, accounts_[hold.debit].agent, pending_payee(hold)))
+        pending += hold.left;
+  budgets_.apply_set(agent, unit, limit, pending);
+}
+
+HoldId Ledger::open_hold(Hold hold) {
+  hold.left = hold.amount;
+  add(hold.debit, debits_pending, hold.amount);
+  add(hold.credit, credits_pending, hold.amount);
+  const Account& debit = accounts_[hold.debit];
+  if (!budgets_.empty())
+    budgets_.add(debit.agent, pending_payee(hold), debit.unit, &Budget::pending, hold.amount);
+  holds_.push_back(hold);
   const HoldId id = holds_.size();
   hold_hash_.mark(uint32_t(id - 1));
-  if (expires_ns != 0 && !of_task(holds_.back())) expiries_.insert({expires_ns, id});
-  assert_limit(debit);
-  assert_balanced(accounts_[debit].unit);
+  if (hold.expires_ns != 0 && !of_task(hold)) expiries_.insert({hold.expires_ns, id});
+  set_closed(hold, true);
+  assert_limit(hold.debit);
+  assert_balanced(debit.unit);
+  if (hold.amount != 0) tell(EntryKind::held, hold.debit, hold.credit, hold.amount, id);
   return id;
 }
 
-Hold& Ledger::open_hold_at(HoldId id) {
+uint64_t Ledger::fee_of(const Hold& hold, uint64_t amount) const {
+  if ((hold.flags & transfer_flag::fee) == 0) return 0;
+  return uint64_t(u128(amount) * fee_basis_points_ / 10'000);
+}
+
+void Ledger::post_hold(HoldId id, uint64_t amount) {
+  const Hold& hold = unresolved_at(id);
+  const uint64_t fee = fee_of(hold, amount);
+  apply_draw(id, amount - fee, hold.credit);
+  if (fee != 0)
+    apply_draw(id, fee, account_find(0, accounts_[hold.debit].unit, AccountPurpose::fees));
+  apply_resolve(id, HoldState::posted);
+}
+
+void Ledger::set_closed(const Hold& hold, bool closed) {
+  const auto set = [&](uint8_t flag, AccountIndex index) {
+    if ((hold.flags & flag) == 0) return;
+    uint8_t& flags = accounts_[index].flags;
+    flags = uint8_t(closed ? flags | account_flag::closed : flags & ~account_flag::closed);
+    account_hash_.mark(index);
+  };
+  set(transfer_flag::closing_debit, hold.debit);
+  set(transfer_flag::closing_credit, hold.credit);
+}
+
+Hold& Ledger::unresolved_at(HoldId id) {
   HANSE_ASSERT(id != 0 && id <= holds_.size());
-  HANSE_ASSERT(holds_[id - 1].state == HoldState::open);
+  HANSE_ASSERT(holds_[id - 1].unresolved());
   return holds_[id - 1];
 }
 
@@ -115,7 +192,7 @@ void Ledger::assert_balanced(UnitId unit) const {
 
 void Ledger::assert_limit(AccountIndex account) const {
   const Counters& counters = accounts_[account].counters;
-  HANSE_ASSERT(accounts_[account].purpose != AccountPurpose::balance ||
+  HANSE_ASSERT((accounts_[account].flags & account_flag::debits_limited) == 0 ||
                counters[debits_pending] + counters[debits_posted] <= counters[credits_posted]);
 }
 

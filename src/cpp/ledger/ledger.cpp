@@ -15,16 +15,11 @@ void put_u128(ByteWriter& writer, u128 value) {
   writer.put(uint64_t(value >> 64));
 }
 
-void put_transfer(ByteWriter& writer, const Transfer& transfer) {
-  writer.put(transfer.kind);
-  writer.put(transfer.debit);
-  writer.put(transfer.credit);
-  writer.put(transfer.amount);
-  writer.put(transfer.unit);
-  writer.put(transfer.key);
-  writer.put(transfer.key_owner);
-  writer.put(transfer.pending);
-  writer.put(transfer.expires_ns);
+// Set in a byte of flags when more fields follow: what was hashed before they came keeps its hash.
+constexpr uint8_t extended = 0x80;
+
+uint8_t flags_at_birth(AccountPurpose purpose) {
+  return purpose == AccountPurpose::balance ? account_flag::debits_limited : 0;
 }
 
 }  // namespace
@@ -90,10 +85,36 @@ AccountIndex Ledger::apply_account(uint32_t agent_index, UnitId unit, AccountPur
   account.agent = agent_index;
   account.unit = unit;
   account.purpose = purpose;
+  account.flags = flags_at_birth(purpose);
   accounts_.push_back(account);
   account_of_.insert(account_hash_of(agent_index, unit, purpose), index);
   account_hash_.mark(index);
   return index;
+}
+
+TransferOutcome Ledger::check_open(uint32_t agent, UnitId unit, const AccountTerms& terms) const {
+  constexpr uint8_t both = account_flag::debits_limited | account_flag::credits_limited;
+  if ((terms.flags & ~both) != 0 || (terms.flags & both) == both)
+    return TransferOutcome::flags_exclude_each_other;
+  if (unit >= units_.size()) return TransferOutcome::ok;
+  const AccountIndex index = account_find(agent, unit);
+  if (index == index_none) return TransferOutcome::ok;
+  AccountTerms have = account(index).terms;
+  have.flags &= both;
+  return have == terms ? TransferOutcome::exists : TransferOutcome::exists_with_different_flags;
+}
+
+void Ledger::apply_open(uint32_t agent, UnitId unit, const AccountTerms& terms) {
+  HANSE_ASSERT(account_find(agent, unit) == index_none);
+  const AccountIndex index = apply_account(agent, unit);
+  accounts_[index].flags = terms.flags;
+  accounts_[index].has_terms = true;
+  terms_.emplace(index, terms);
+}
+
+void Ledger::apply_time(uint64_t now_ns) {
+  keys_.prune(now_ns);
+  chains_.prune(now_ns);
 }
 
 AccountInfo Ledger::account(AccountIndex index) const {
@@ -109,6 +130,8 @@ AccountInfo Ledger::account(AccountIndex index) const {
   info.credits_pending = account.counters[credits_pending];
   info.credits_posted = account.counters[credits_posted];
   info.remainder = account.remainder;
+  if (account.has_terms) info.terms = terms_.at(index);
+  info.terms.flags = account.flags;
   return info;
 }
 
@@ -116,8 +139,10 @@ uint64_t Ledger::available(uint32_t agent_index, UnitId unit) const {
   const AccountIndex index = account_find(agent_index, unit);
   if (index == index_none) return 0;
   const Counters& counters = accounts_[index].counters;
-  // Below 2^64: it was issued, and issuance is.
-  return uint64_t(counters[credits_posted] - counters[debits_posted] - counters[debits_pending]);
+  const u128 debits = counters[debits_posted] + counters[debits_pending];
+  // Without a limit on its debits an account may owe.
+  if (debits >= counters[credits_posted]) return 0;
+  return uint64_t(counters[credits_posted] - debits);
 }
 
 uint32_t Ledger::account_count() const { return uint32_t(accounts_.size()); }
@@ -174,41 +199,73 @@ Digest Ledger::units_hash() const {
   return sha256(writer.bytes());
 }
 
+void Ledger::encode_account(uint32_t index, ByteWriter& writer) const {
+  const Account& account = accounts_[index];
+  const bool more = account.has_terms || account.flags != flags_at_birth(account.purpose);
+  writer.put(account.agent);
+  writer.put(account.unit);
+  writer.put(uint8_t(uint8_t(account.purpose) | (more ? extended : 0)));
+  writer.put(account.remainder);
+  for (const u128 counter : account.counters) put_u128(writer, counter);
+  if (!more) return;
+  writer.put(account.flags);
+  const AccountTerms terms = account.has_terms ? terms_.at(index) : AccountTerms{};
+  writer.put(terms.code);
+  writer.put(terms.user_data_32);
+  writer.put(terms.user_data_64);
+  writer.put(terms.user_data_128[0]);
+  writer.put(terms.user_data_128[1]);
+}
+
+void Ledger::encode_hold(uint32_t index, ByteWriter& writer) const {
+  const Hold& hold = holds_[index];
+  const bool more = hold.flags != 0 || hold.post_by != 0 || hold.void_by != 0 || hold.code != 0 ||
+                    hold.arbiter != index_none;
+  writer.put(hold.debit);
+  writer.put(hold.credit);
+  writer.put(hold.amount);
+  writer.put(hold.left);
+  writer.put(hold.expires_ns);
+  writer.put(uint8_t(uint8_t(hold.state) | (more ? extended : 0)));
+  if (!more) return;
+  writer.put(hold.flags);
+  writer.put(hold.post_by);
+  writer.put(hold.void_by);
+  writer.put(hold.code);
+  writer.put(hold.arbiter);
+}
+
 Digest Ledger::state_hash() const {
   Sha256 all;
-  all.update(account_hash_.digest(account_count(), [&](uint32_t index, ByteWriter& writer) {
-    const Account& account = accounts_[index];
-    writer.put(account.agent);
-    writer.put(account.unit);
-    writer.put(account.purpose);
-    writer.put(account.remainder);
-    for (const u128 counter : account.counters) put_u128(writer, counter);
-  }));
+  all.update(account_hash_.digest(
+      account_count(), [&](uint32_t index, ByteWriter& writer) { encode_account(index, writer); }));
   all.update(hold_hash_.digest(uint32_t(holds_.size()), [&](uint32_t index, ByteWriter& writer) {
-    const Hold& hold = holds_[index];
-    writer.put(hold.debit);
-    writer.put(hold.credit);
-    writer.put(hold.amount);
-    writer.put(hold.left);
-    writer.put(hold.expires_ns);
-    writer.put(hold.state);
+    encode_hold(index, writer);
   }));
-  all.update(done_hash_.digest(uint32_t(done_.size()), [&](uint32_t index, ByteWriter& writer) {
-    put_transfer(writer, done_[index].transfer);
-    writer.put(done_[index].outcome);
-    writer.put(done_[index].hold);
-  }));
+  all.update(keys_.untimed_hash());
   all.update(units_hash());
+  // What came after format 1 counts where there is some of it.
+  keys_.timed_hash(all);
+  if (chains_.count() != 0) {
+    all.update(chains_.untimed_hash());
+    chains_.timed_hash(all);
+  }
+  if (!budgets_.empty()) {
+    ByteWriter writer;
+    budgets_.encode(writer);
+    all.update(writer.bytes());
+  }
   return all.finish();
 }
 
 uint64_t Ledger::memory_bytes() const {
   constexpr uint64_t tree_node_overhead = 32;  // of std::set and std::map: three pointers, a colour
   return accounts_.capacity() * sizeof(Account) + holds_.capacity() * sizeof(Hold) +
-         done_.capacity() * sizeof(Done) + account_of_.memory_bytes() + done_of_.memory_bytes() +
-         unit_of_.memory_bytes() + totals_.capacity() * sizeof(Counters) +
-         units_.capacity() * sizeof(std::string) +
+         keys_.memory_bytes() + chains_.memory_bytes() + budgets_.memory_bytes() +
+         account_of_.memory_bytes() + unit_of_.memory_bytes() +
+         totals_.capacity() * sizeof(Counters) + units_.capacity() * sizeof(std::string) +
          expiries_.size() * (tree_node_overhead + sizeof(std::pair<uint64_t, HoldId>)) +
+         terms_.size() * (tree_node_overhead + sizeof(std::pair<AccountIndex, AccountTerms>)) +
          rates_.size() * (tree_node_overhead + sizeof(std::pair<const uint32_t, Rates>));
 }
 

@@ -1,11 +1,14 @@
-// Integer double entry after TigerBeetle: accounts in a named unit, two-phase transfers, holds.
+// Integer double entry after TigerBeetle: accounts in a named unit, two-phase transfers, holds,
+// budgets, settlements. What a transfer is, and where it differs from TigerBeetle's, is in
+// transfer.hpp; the order of checks, which is part of the contract, is in check.cpp.
 //
-// Sum of debits = sum of credits, posted and pending, per unit, at every position. The order of
-// checks is part of the contract. Record plane: one thread at a time; `check_*` is const and says
-// the outcome, `apply_*` follows from a record and cannot fail after its check.
+// Sum of debits = sum of credits, posted and pending, per unit, at every position. Record plane:
+// one thread at a time; `check_*` is const and says the outcome, `apply_*` follows from a record
+// and cannot fail after its check.
 #pragma once
 
 #include <array>
+#include <functional>
 #include <map>
 #include <set>
 #include <span>
@@ -17,23 +20,38 @@
 #include "base/chunked_hash.hpp"
 #include "base/hash_map.hpp"
 #include "base/ids.hpp"
+#include "ledger/budget.hpp"
+#include "ledger/keys.hpp"
+#include "ledger/transfer.hpp"
 
 namespace hanse {
 
-using UnitId = uint16_t;  // index into the table of unit names; 0 is "usd_micro"
-constexpr UnitId unit_none = UINT16_MAX;
 constexpr uint32_t unit_name_size_max = 32;
 constexpr uint32_t unit_count_max = 65535;
-using AccountIndex = uint32_t;
-using u128 = unsigned __int128;
 
 // An agent has at most one account of each purpose and unit. All but `balance` belong to the root.
 enum class AccountPurpose : uint8_t {
-  balance = 0,   // of an agent; debits never exceed credits
-  issuance = 1,  // of a unit; the only one that may go negative
+  balance = 0,   // of an agent
+  issuance = 1,  // of a unit; may go negative
   fees = 2,      // what the house earns
   usage = 3,     // what model usage costs
   escrow = 4,    // counter-account of task reservations: only pending credits
+};
+
+namespace account_flag {
+constexpr uint8_t debits_limited = 1;   // debits must not exceed credits: every balance, at first
+constexpr uint8_t credits_limited = 2;  // credits must not exceed debits
+constexpr uint8_t closed = 4;           // by a pending transfer; voiding it reopens
+}  // namespace account_flag
+
+// What the opener of an account says of it; of accounts that open by themselves, nothing.
+struct AccountTerms {
+  uint8_t flags = account_flag::debits_limited;  // without `closed`; not both limits
+  uint16_t code = 0;
+  uint32_t user_data_32 = 0;
+  uint64_t user_data_64 = 0;
+  uint64_t user_data_128[2] = {0, 0};  // high, low
+  bool operator==(const AccountTerms&) const = default;
 };
 
 struct AccountInfo {
@@ -42,56 +60,19 @@ struct AccountInfo {
   UnitId unit = 0;
   u128 debits_pending = 0, debits_posted = 0, credits_pending = 0, credits_posted = 0;
   uint32_t remainder = 0;  // micro-units of a unit not yet charged: usage prices are per million
+  AccountTerms terms;      // flags: with `closed`
 };
 
-enum class TransferOutcome : uint8_t {
-  ok = 0,
-  exists = 1,             // same id, same fields: done before
-  id_already_failed = 2,  // a transient failure has used the id up
-  exists_with_different_accounts = 3,
-  exists_with_different_amount = 4,
-  exists_with_different_unit = 5,
-  exists_with_different_pending = 6,  // kind, hold or expiry
-  accounts_must_differ = 7,
-  amount_must_not_be_zero = 8,
-  unknown_account = 9,     // transient: poisons the id
-  unit_mismatch = 10,      // no such unit
-  overflow = 11,           // pending + posted of one side would pass 2^64 - 1
-  exceeds_credits = 12,    // transient
-  pending_not_found = 13,  // transient
-  exceeds_pending = 14,
-  already_posted = 15,
-  already_voided = 16,
-  already_expired = 17,
-  aborted = 18,  // another element of an atomic batch failed
-};
+enum class Settlement : uint8_t { unknown = 0, posted = 1, voided = 2 };
 
-enum class TransferKind : uint8_t { single = 0, pending = 1, post = 2, voided = 3 };
-
-// Post and void act on the accounts and in the unit of their hold: `debit`, `credit`, `unit` and
-// `expires_ns` are not read then, nor is the amount of a void. They still count as fields of a key.
-struct Transfer {
-  TransferKind kind = TransferKind::single;
-  AgentId debit = id_none, credit = id_none;  // balance accounts (issuance: the root's, by `fund`)
-  uint64_t amount = 0;                        // post: 0 means all of it
-  UnitId unit = 0;
-  uint64_t key = 0;         // client's id for idempotency; 0: none
-  uint32_t key_owner = 0;   // whose key it is: each tenant has keys of its own
-  uint64_t pending = 0;     // post, void: the hold it resolves
-  uint64_t expires_ns = 0;  // pending: absolute; 0: never
-};
-
-enum class HoldState : uint8_t { open = 0, posted = 1, voided = 2, expired = 3 };
-
-// A reservation: a pending debit of one account and pending credit of another.
-struct Hold {
+// One movement, for those who keep a history: `credit` is who got it, or would get it.
+enum class EntryKind : uint8_t { funded = 0, transferred = 1, held = 2, posted = 3, released = 4 };
+struct Entry {
+  EntryKind kind = EntryKind::funded;
   AccountIndex debit = 0, credit = 0;
-  uint64_t amount = 0;  // at the start
-  uint64_t left = 0;    // not yet drawn or released
-  uint64_t expires_ns = 0;
-  HoldState state = HoldState::open;
+  uint64_t amount = 0;
+  HoldId hold = 0;
 };
-using HoldId = uint64_t;  // index + 1; never reused
 
 struct Rates {  // integer micro-units per million tokens
   uint64_t fresh = 0, cache_read = 0, cache_write = 0, output = 0;
@@ -122,36 +103,76 @@ class Ledger {
   uint64_t available(uint32_t agent_index, UnitId unit) const;
   uint32_t account_count() const;
 
-  // The outcome that `apply_transfer` would have now. Agents are indices in the AgentTable; the
-  // caller has checked that they exist (else it passes index_none).
-  TransferOutcome check_transfer(const Transfer& transfer, uint32_t debit_agent,
-                                 uint32_t credit_agent) const;
-  // The outcomes of a batch whose elements see the effects of those before them. With `atomic` the
-  // first that fails keeps its outcome and the others are `aborted`; `exists` is no failure, so a
-  // batch may be sent again. All spans are of one size. Applies the batch and takes it back: the
-  // ledger ends as it was. Then `apply_transfer` follows element by element.
-  void try_transfers(std::span<const Transfer> transfers, std::span<const uint32_t> debit_agents,
-                     std::span<const uint32_t> credit_agents, bool atomic,
-                     std::span<TransferOutcome> outcomes_out);
-  // Applies a checked transfer; with any outcome (a transient failure poisons the key). Returns
-  // the new hold's id for kind pending, for `exists` what it returned the first time, else 0.
-  HoldId apply_transfer(const Transfer& transfer, uint32_t debit_agent, uint32_t credit_agent,
-                        TransferOutcome outcome);
-  // Issuance -> agent. check: ok, overflow, amount_must_not_be_zero, unknown_account (index_none).
+  // Opens the balance account of an agent on terms of its own. check: ok, exists (the same terms),
+  // exists_with_different_flags, flags_exclude_each_other (both limits).
+  TransferOutcome check_open(uint32_t agent, UnitId unit, const AccountTerms& terms) const;
+  void apply_open(uint32_t agent, UnitId unit, const AccountTerms& terms);
+
+  // A batch of transfers at a time of the journal. Agents are indices in the AgentTable, index_none
+  // where there is none that the actor may name.
+  struct Batch {
+    std::span<const Transfer> transfers;
+    std::span<const uint32_t> debits, credits;
+    uint64_t now_ns = 0;
+    bool atomic = false;
+    // Who may post or void a hold is the caller's to say; empty: anyone.
+    std::function<bool(const Hold&, TransferKind)> may;
+  };
+  // What a batch has added, so that it can be taken back.
+  struct Marks {
+    size_t accounts = 0, holds = 0;
+  };
+  // Checks and applies, each transfer after those before it; chains all or nothing. With `atomic`
+  // the first that fails keeps its outcome, the others are `aborted`, and nothing has changed;
+  // `exists` is no failure there, so that a batch may be sent again. All spans are of one size.
+  // Returns whether the batch took place, that is, false for an atomic one that failed.
+  bool execute(const Batch& batch, std::span<Moved> moved_out, Marks& marks_out);
+  // Takes back what `execute` did, if nothing came after it.
+  void roll_back(const Batch& batch, std::span<const Moved> moved, const Marks& marks);
+  // From a record: the same effects, the outcomes being known.
+  void apply_batch(const Batch& batch, std::span<const Moved> moved);
+  // Time has come to `now_ns`: keys behind the horizon are forgotten.
+  void apply_time(uint64_t now_ns);
+  // The outcome of one transfer now, and what it would move.
+  Moved check_transfer(const Batch& batch, size_t at) const;
+
+  // A hold whose settlement lies outside. unknown: open -> unknown. posted, voided: from either,
+  // for good; amount 0 posts all. check: pending_not_found, already_*, exceeds_pending,
+  // settlement_unknown (unknown again: whoever asks must not pay again), credit_closed and
+  // debit_closed (posted).
+  TransferOutcome check_settlement(HoldId hold, Settlement verdict, uint64_t amount,
+                                   uint64_t now_ns) const;
+  void apply_settlement(HoldId hold, Settlement verdict, uint64_t amount);
+
+  // Of posted escrows that bear one; tasks bring theirs along. At most 10,000.
+  void apply_fee(uint32_t basis_points) { fee_basis_points_ = basis_points; }
+
+  const BudgetTree& budgets() const { return budgets_; }
+  void set_parents(std::function<uint32_t(uint32_t)> parent_of) {
+    budgets_.set_parents(std::move(parent_of));
+  }
+  // Counts what is pending out of `agent` and those below it from the holds that are open.
+  void apply_budget(uint32_t agent, UnitId unit, uint64_t limit);
+
+  // Issuance -> agent. check: ok, overflow, amount_must_not_be_zero, unknown_account (index_none),
+  // credit_closed, exceeds_debits.
   // A unit that does not exist yet (unit_none) is taken for one that the same record opens.
   TransferOutcome check_fund(uint32_t agent, uint64_t amount, UnitId unit) const;
   void apply_fund(uint32_t agent, uint64_t amount, UnitId unit);
 
   // Reservations of tasks: agent -> escrow of the unit. Transfers can't post or void them.
-  // check: amount_must_not_be_zero, unit_mismatch, unknown_account, overflow, exceeds_credits.
+  // check: amount_must_not_be_zero, unit_mismatch, unknown_account, debit_closed, overflow,
+  // exceeds_credits, exceeds_budget. What is reserved is settled even where an account has been
+  // closed since.
   TransferOutcome check_hold(uint32_t agent, uint64_t amount, UnitId unit) const;
   HoldId apply_hold(uint32_t agent, uint64_t amount, UnitId unit, uint64_t expires_ns);
   const Hold& hold(HoldId hold) const;  // throws unknown_transfer
+  bool of_task(const Hold& hold) const;
   uint64_t hold_count() const { return holds_.size(); }
   // Posts `amount` <= left of an open hold to `to`, of the same unit; the rest stays reserved.
   // Can't overflow: counters have 128 bits, and only `check_*` keeps them below 2^64.
   void apply_draw(HoldId hold, uint64_t amount, AccountIndex to);
-  // Resolves exactly once; releases what is left.
+  // Resolves exactly once; releases what is left. Not with `unknown`.
   void apply_resolve(HoldId hold, HoldState state);
   // Open holds with expires_ns <= now that belong to two-phase transfers (task reservations expire
   // with their task), ascending by (expires_ns, id), at most `limit`.
@@ -174,6 +195,13 @@ class Ledger {
   };
   Totals totals(UnitId unit) const;  // O(1), kept with every change
 
+  // Called with every movement from now on, as it is applied; empty: no one.
+  void observe(std::function<void(const Entry&)> observer) { observer_ = std::move(observer); }
+
+  const UsedKey* key_find(const TransferKey& key, uint32_t owner) const {
+    return keys_.find(key, owner);
+  }
+  uint64_t key_count() const { return keys_.count() + chains_.count(); }
   Digest state_hash() const;
   uint64_t memory_bytes() const;
 
@@ -186,30 +214,54 @@ class Ledger {
     uint32_t remainder = 0;
     UnitId unit = 0;
     AccountPurpose purpose = AccountPurpose::balance;
-  };
-  struct Done {  // what a key was used for
-    Transfer transfer;
-    TransferOutcome outcome;
-    HoldId hold;
+    uint8_t flags = 0;
+    bool has_terms = false;  // in terms_
   };
 
-  static uint64_t key_hash(const Transfer& transfer);
-  TransferOutcome check_key(const Transfer& transfer) const;
-  TransferOutcome check_resolution(const Transfer& transfer) const;
-  TransferOutcome check_room(AccountIndex debit, AccountIndex credit, uint64_t amount) const;
-  const Done* done_find(const Transfer& transfer) const;
-  bool of_task(const Hold& hold) const;
+  // check.cpp
+  static TransferOutcome check_key(const TransferKey& key, uint64_t now_ns, uint64_t untimed_count);
+  TransferOutcome check_seen(const UsedKey& seen, const Transfer& transfer) const;
+  static TransferOutcome check_fields(const Transfer& transfer);
+  TransferOutcome check_resolution(const Batch& batch, const Transfer& transfer,
+                                   Moved& moved_out) const;
+  TransferOutcome check_held(const Hold& hold, const Transfer& transfer) const;
+  TransferOutcome check_room(AccountIndex debit, AccountIndex credit, uint32_t credit_agent,
+                             uint64_t amount) const;
+  uint64_t balanced(const Transfer& transfer, AccountIndex debit, AccountIndex credit) const;
+  bool is_closed(AccountIndex account) const {
+    return account != index_none && (accounts_[account].flags & account_flag::closed) != 0;
+  }
 
+  // batch.cpp
+  void apply_moved(const Batch& batch, size_t at, Moved& moved);
+  void apply_chain(const Batch& batch, size_t first, size_t end, std::span<const Moved> moved);
+  bool replay_chain(const Batch& batch, size_t first, size_t end, std::span<Moved> moved_out) const;
+  void execute_chain(const Batch& batch, size_t first, size_t end, std::span<Moved> moved_out);
+  void take_back(const Batch& batch, size_t at, const Moved& moved);
+  void truncate(const Marks& marks);
+  void use_key(const Batch& batch, size_t at, const Moved& moved);
+
+  // hold.cpp
   void add(AccountIndex account, Counter counter, uint64_t amount);
   void subtract(AccountIndex account, Counter counter, uint64_t amount);
   void assert_balanced(UnitId unit) const;
   void assert_limit(AccountIndex account) const;
-  HoldId open_hold(AccountIndex debit, AccountIndex credit, uint64_t amount, uint64_t expires_ns);
-  Hold& open_hold_at(HoldId hold);
-  void take_back(const Transfer& transfer, uint32_t debit_agent, uint32_t credit_agent);
-  void truncate(size_t account_count, size_t hold_count, size_t done_count);
+  void tell(EntryKind kind, AccountIndex debit, AccountIndex credit, uint64_t amount, HoldId hold) {
+    if (observer_) observer_({kind, debit, credit, amount, hold});
+  }
+  // Whom budgets take for the payee while a hold is pending: a fee leaves every level.
+  uint32_t pending_payee(const Hold& hold) const {
+    return (hold.flags & transfer_flag::fee) != 0 ? 0 : accounts_[hold.credit].agent;
+  }
+  HoldId open_hold(Hold hold);
+  void post_hold(HoldId hold, uint64_t amount);
+  void set_closed(const Hold& hold, bool closed);
+  uint64_t fee_of(const Hold& hold, uint64_t amount) const;
+  Hold& unresolved_at(HoldId hold);
   static uint64_t account_hash_of(uint32_t agent, UnitId unit, AccountPurpose purpose);
 
+  void encode_account(uint32_t index, ByteWriter& writer) const;
+  void encode_hold(uint32_t index, ByteWriter& writer) const;
   Digest units_hash() const;
 
   std::vector<std::string> units_;
@@ -218,11 +270,15 @@ class Ledger {
   HashMap account_of_;
   std::vector<Hold> holds_;
   std::set<std::pair<uint64_t, HoldId>> expiries_;  // open two-phase holds that expire
-  std::vector<Done> done_;                          // in the order of the journal
-  HashMap done_of_;
+  KeyTable<UsedKey> keys_;
+  KeyTable<UsedChain> chains_;
+  BudgetTree budgets_;
+  std::map<AccountIndex, AccountTerms> terms_;  // of accounts that were opened on terms
+  uint32_t fee_basis_points_ = 0;
+  std::function<void(const Entry&)> observer_;
   std::map<uint32_t, Rates> rates_;  // unit << 8 | tier
   std::vector<Counters> totals_;
-  mutable ChunkedHash account_hash_, hold_hash_, done_hash_;
+  mutable ChunkedHash account_hash_, hold_hash_;
 };
 
 }  // namespace hanse

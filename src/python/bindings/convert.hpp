@@ -217,6 +217,9 @@ inline Digest digest_of(py::handle value, const char* field) {
   return digest;
 }
 
+// An account as `Ledger._account` reads it.
+py::tuple account_from(const AccountInfo& info);
+
 // None is no position.
 inline py::object position_from(Position position) {
   if (position == position_none) return py::none();

@@ -148,6 +148,7 @@ void set_simulated_crash();
 void register_agent(py::module_& module, KernelClass& kernel);
 void register_capability(py::module_& module, KernelClass& kernel);
 void register_durable(KernelClass& kernel);
+void register_history(KernelClass& kernel);
 void register_index(py::module_& module);
 void register_journal(py::module_& module, KernelClass& kernel);
 void register_boxes(py::module_& module, KernelClass& kernel);

@@ -22,6 +22,7 @@ from .errors import (
     StorageError,
     TimedOutError,
 )
+from .history import Entries, EntryKind
 from .index import CapabilityIndex, ExplainedResult, SearchResult
 from .journal import Event, Journal, JournalStatus, Proof, Verification, verify
 from .kernel import AgentView, Kernel, ManualClock, open
@@ -46,6 +47,7 @@ from .requests import Replies
 from .search import Explanation, Ranking, Skills, Where, all_of, any_of, none_of, where
 from .task import Economics, LatentManifest, Receipt, Receipts, Task, Tasks
 from .topics import Publication, Topics
+from .transfer import Budget, Hold, HoldState, Moves, TransferFlag, TransferKind
 
 __version__ = "0.1.0"
 
@@ -56,6 +58,7 @@ __all__ = [
     "Agents",
     "Batch",
     "Box",
+    "Budget",
     "BudgetError",
     "BusyError",
     "Capabilities",
@@ -68,10 +71,14 @@ __all__ = [
     "DurableBox",
     "DurableDeadLetter",
     "Economics",
+    "Entries",
+    "EntryKind",
     "Event",
     "ExplainedResult",
     "Explanation",
     "HanseError",
+    "Hold",
+    "HoldState",
     "InternalError",
     "InvalidError",
     "Journal",
@@ -91,6 +98,7 @@ __all__ = [
     "ManualClock",
     "Matches",
     "Message",
+    "Moves",
     "NotFoundError",
     "Outbox",
     "Outcome",
@@ -114,6 +122,8 @@ __all__ = [
     "Topics",
     "Totals",
     "Trace",
+    "TransferFlag",
+    "TransferKind",
     "TransferOutcome",
     "Usage",
     "Verification",

@@ -462,10 +462,28 @@ class Kernel:
     def policy_rules(self) -> list[tuple[str, str]]: ...
     def policy_text(self) -> str: ...
     # --- ledger
-    def account(
-        self, actor: int, agent: int, unit: int, purpose: int
-    ) -> tuple[int, int, int, int, int, int, int, int]: ...
-    def accounts(self, actor: int) -> list[tuple[int, int, int, int, int, int, int, int]]: ...
+    def account(self, actor: int, agent: int, unit: int, purpose: int) -> tuple[int, ...]: ...
+    def account_at(
+        self,
+        actor: int,
+        agent: int,
+        unit: int,
+        purpose: int,
+        position: int,
+        progress: Callable[[int, int], object] | None,
+    ) -> tuple[int, ...]: ...
+    def accounts(self, actor: int) -> list[tuple[int, ...]]: ...
+    def accounts_at(
+        self, actor: int, position: int, progress: Callable[[int, int], object] | None
+    ) -> list[tuple[int, ...]]: ...
+    def budget(self, actor: int, agent: int, unit: int) -> tuple[int, int, int] | None: ...
+    def entries(
+        self,
+        actor: int,
+        query: dict[str, Any],
+        progress: Callable[[int, int], object] | None,
+    ) -> tuple[dict[str, NDArray[Any]], int | None]: ...
+    def find_key(self, actor: int, high: int, low: int) -> tuple[int, int, int]: ...
     def fund(self, actor: int, agent: int, amount: int, unit: str) -> int: ...
     def set_rates(
         self,
@@ -478,28 +496,29 @@ class Kernel:
         output: int,
     ) -> int: ...
     def totals(self, unit: int) -> tuple[int, int, int, int]: ...
-    def transfer(
+    def hold(self, actor: int, hold: int) -> tuple[Any, ...]: ...
+    def move_many(
         self,
         actor: int,
-        kind: int,
-        debit: int,
-        credit: int,
-        amount: int,
+        count: int,
+        kinds: int | NDArray[np.uint8],
         unit: int,
-        key: int,
-        pending: int,
-        expires_ns: int,
-    ) -> tuple[int | None, int, int]: ...
-    def transfer_many(
-        self,
-        actor: int,
-        debit: NDArray[np.uint64],
-        credit: int | NDArray[np.uint64],
-        amounts: int | NDArray[np.uint64],
-        unit: int,
-        keys: NDArray[np.uint64] | None,
         atomic: bool,
-    ) -> NDArray[np.uint8]: ...
+        columns: dict[str, Any],
+    ) -> tuple[int | None, NDArray[np.uint8], NDArray[np.uint64], NDArray[np.uint64]]: ...
+    def open_account(
+        self,
+        actor: int,
+        agent: int,
+        unit: str,
+        flags: int,
+        code: int,
+        user_data: tuple[int, int, int, int],
+    ) -> int | None: ...
+    def set_budget(self, actor: int, agent: int, limit: int, unit: str) -> int: ...
+    def settle(
+        self, actor: int, hold: int, verdict: int, amount: int, evidence: bytes | None
+    ) -> int: ...
     def unit(self, name: str) -> int: ...
     def unit_name(self, unit: int) -> str: ...
     # --- tasks

@@ -1,4 +1,4 @@
-"""The command `hanse`: demo, verify, show, explain, doctor.
+"""The command `hanse`: demo, verify, show, explain, ledger, doctor.
 
 Exit status: 0 done, 1 the evidence does not hold, 2 the command could not be carried out,
 130 interrupted. An error is one line on stderr, never a traceback.
@@ -169,6 +169,45 @@ def _add_readers(commands: argparse._SubParsersAction[_Parser]) -> None:
     doctor.set_defaults(run=_doctor)
 
 
+def _add_ledger(commands: argparse._SubParsersAction[_Parser]) -> None:
+    ledger = commands.add_parser(
+        "ledger",
+        help="accounts, entries and holds of a directory, now or in the past",
+        description="Opens a directory read only, also beside a running kernel.",
+        epilog="examples:\n  hanse ledger state accounts --at 120\n"
+        "  hanse ledger state entries --agent 4294967298 --limit 50 --json\n"
+        "  hanse ledger state export report.sqlite",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    ledger.add_argument("directory", type=Path, metavar="DIR")
+    kinds = ledger.add_subparsers(title="what", required=True, metavar="WHAT")
+    number = _number(0, 2**64 - 1)
+    accounts = kinds.add_parser("accounts", help="every account and its balance")
+    accounts.add_argument("--at", type=number, metavar="POSITION", help="after this record")
+    entries = kinds.add_parser("entries", help="what moved, in the order of the journal")
+    for name, text in (
+        ("agent", "of the accounts of an agent, by its id"),
+        ("task", "of a task, by its id"),
+        ("hold", "of a hold"),
+        ("start", "from this position on"),
+        ("stop", "up to, not including, this position"),
+        ("since-ns", "from this time on, in nanoseconds since 1970"),
+        ("until-ns", "up to, not including, this time"),
+        ("after", "where the page before ended"),
+    ):
+        entries.add_argument(f"--{name}", type=number, metavar="N", help=text)
+    entries.add_argument("--unit", help="in this unit")
+    entries.add_argument("--limit", type=_number(1, 65_536), default=100, metavar="N",
+                         help="rows of a page (default: 100)")  # fmt: skip
+    export = kinds.add_parser("export", help="a new SQLite file for reports")
+    export.add_argument("file", type=Path, metavar="FILE")
+    for kind in (accounts, entries, export):
+        kind.add_argument("--json", action="store_true", help="one JSON object on stdout")
+    accounts.set_defaults(run=_ledger, what="accounts")
+    entries.set_defaults(run=_ledger, what="entries")
+    export.set_defaults(run=_ledger, what="export")
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="hanse",
@@ -180,6 +219,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     _add_demo(commands)
     _add_readers(commands)
+    _add_ledger(commands)
     return parser
 
 
@@ -253,6 +293,13 @@ def _explain(arguments: argparse.Namespace) -> int:
     from . import inspection
 
     inspection.explain(_existing(arguments.directory), arguments.task)
+    return 0
+
+
+def _ledger(arguments: argparse.Namespace) -> int:
+    from . import bookkeeping
+
+    bookkeeping.run(_existing(arguments.directory), arguments)
     return 0
 
 

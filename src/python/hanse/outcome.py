@@ -37,7 +37,7 @@ class Outcome(IntEnum):
 
 
 class TransferOutcome(IntEnum):
-    """The outcome of a transfer, in the order in which it is checked."""
+    """The outcome of a transfer; the order of checks is the ledger's contract."""
 
     ok = 0
     exists = 1
@@ -58,3 +58,35 @@ class TransferOutcome(IntEnum):
     already_voided = 16
     already_expired = 17
     aborted = 18
+    exists_with_different_flags = 19
+    exists_with_different_expiry = 20
+    exists_with_different_debit = 21
+    exists_with_different_credit = 22
+    exists_with_different_user_data_128 = 23
+    exists_with_different_user_data_64 = 24
+    exists_with_different_user_data_32 = 25
+    exists_with_different_code = 26
+    exists_with_different_terms = 27
+    exists_with_different_chain = 28
+    linked_failed = 29
+    chain_open = 30
+    flags_exclude_each_other = 31
+    pending_must_be_none = 32
+    pending_must_not_be_none = 33
+    expiry_reserved_for_pending = 34
+    closing_must_be_pending = 35
+    terms_reserved_for_pending = 36
+    expiry_has_passed = 37
+    pending_has_different_debit = 38
+    pending_has_different_credit = 39
+    pending_has_different_unit = 40
+    pending_has_different_code = 41
+    pending_has_different_amount = 42
+    debit_closed = 43
+    credit_closed = 44
+    exceeds_debits = 45
+    exceeds_budget = 46
+    settlement_unknown = 47
+    key_expired = 48
+    key_too_new = 49
+    too_many_keys = 50

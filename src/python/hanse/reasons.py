@@ -36,8 +36,6 @@ _OF_TRANSFER = {
     TransferOutcome.exists_with_different_amount: "TransferExistsDifferent",
     TransferOutcome.exists_with_different_unit: "TransferExistsDifferent",
     TransferOutcome.exists_with_different_pending: "TransferExistsDifferent",
-    TransferOutcome.accounts_must_differ: "OutOfRange",
-    TransferOutcome.amount_must_not_be_zero: "OutOfRange",
     TransferOutcome.unknown_account: "UnknownAccount",
     TransferOutcome.unit_mismatch: "UnitMismatch",
     TransferOutcome.overflow: "AmountOverflow",
@@ -48,7 +46,25 @@ _OF_TRANSFER = {
     TransferOutcome.already_voided: "AlreadyResolved",
     TransferOutcome.already_expired: "AlreadyResolved",
     TransferOutcome.aborted: "BatchAborted",
-}
+    TransferOutcome.exists_with_different_flags: "TransferExistsDifferent",
+    TransferOutcome.exists_with_different_expiry: "TransferExistsDifferent",
+    TransferOutcome.exists_with_different_debit: "TransferExistsDifferent",
+    TransferOutcome.exists_with_different_credit: "TransferExistsDifferent",
+    TransferOutcome.exists_with_different_user_data_128: "TransferExistsDifferent",
+    TransferOutcome.exists_with_different_user_data_64: "TransferExistsDifferent",
+    TransferOutcome.exists_with_different_user_data_32: "TransferExistsDifferent",
+    TransferOutcome.exists_with_different_code: "TransferExistsDifferent",
+    TransferOutcome.exists_with_different_terms: "TransferExistsDifferent",
+    TransferOutcome.exists_with_different_chain: "TransferExistsDifferent",
+    TransferOutcome.linked_failed: "BatchAborted",
+    TransferOutcome.debit_closed: "AccountClosed",
+    TransferOutcome.credit_closed: "AccountClosed",
+    TransferOutcome.exceeds_debits: "ExceedsDebits",
+    TransferOutcome.exceeds_budget: "BudgetExceeded",
+    TransferOutcome.settlement_unknown: "SettlementUnknown",
+    TransferOutcome.key_expired: "KeyExpired",
+    TransferOutcome.too_many_keys: "QuotaExceeded",
+}  # the others say that a field is out of range
 
 
 def code(name: str) -> int:
@@ -85,4 +101,4 @@ def refuse_outcome(
 
 def refuse_transfer(outcome: TransferOutcome, position: int | None) -> NoReturn:
     """The same for a transfer."""
-    refuse(_OF_TRANSFER[outcome], "transfer", outcome.name, None, position)
+    refuse(_OF_TRANSFER.get(outcome, "OutOfRange"), "transfer", outcome.name, None, position)

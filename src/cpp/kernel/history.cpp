@@ -1,0 +1,351 @@
+#include "kernel/history.hpp"
+
+#include <algorithm>
+
+#include "kernel/codec.hpp"
+#include "kernel/inner.hpp"
+
+namespace hanse {
+
+History::History() {
+  ledger_.set_parents([this](uint32_t agent) { return parents_[agent]; });
+  ledger_.observe([this](const Entry& entry) { tell(entry); });
+}
+
+void History::tell(const Entry& entry) {
+  Row row = next_;
+  row.entry = entry;
+  row.held_for = entry.credit;
+  if (entry.hold != 0) {
+    const Hold& hold = ledger_.hold(entry.hold);
+    row.held_for = hold.credit;
+    if (row.code == 0) row.code = hold.code;
+  }
+  const auto index = uint32_t(rows_.size());
+  rows_.push_back(row);
+  std::array<uint32_t, 3> agents{};
+  size_t count = 0;
+  for (const AccountIndex account : {entry.debit, entry.credit, row.held_for}) {
+    const uint32_t agent = index_of(ledger_.account(account).owner);
+    if (std::find(agents.begin(), agents.begin() + count, agent) != agents.begin() + count)
+      continue;
+    agents[count++] = agent;
+    rows_of_agent_[agent].push_back(index);
+  }
+  if (row.task != index_none) rows_of_task_[row.task].push_back(index);
+}
+
+void History::fold(Bytes record) {
+  ByteReader reader(record);
+  const Envelope envelope = decode_envelope(reader);
+  next_ = {};
+  next_.task = index_none;
+  next_.position = count_;
+  next_.time_ns = envelope.time_ns;
+  visit_record(envelope, reader, [&](auto&& body) { apply(envelope, body); });
+  ++count_;
+}
+
+void History::apply(const Envelope&, GenesisRecord& record) {
+  ledger_.apply_fee(record.fee_basis_points);
+}
+void History::apply(const Envelope&, AgentsAddedRecord& record) {
+  parents_.insert(parents_.end(), record.count, record.parent);
+}
+void History::apply(const Envelope&, FundedRecord& record) {
+  ledger_.apply_fund(record.agent, record.amount, ledger_.apply_unit(record.unit));
+}
+void History::apply(const Envelope&, RatesSetRecord& record) {
+  ledger_.apply_rates(ledger_.apply_unit(record.unit), record.tier, record.rates);
+}
+
+void History::apply(const Envelope& envelope, TransferredRecord& record) {
+  replay_transfers(record, envelope.time_ns, ledger_);
+}
+
+void History::apply(const Envelope& envelope, MovedRecord& record) {
+  const size_t first = rows_.size();
+  replay_transfers(record, envelope.time_ns, ledger_);
+  // Which line made which entries: only lines that took place made some, in their order.
+  size_t at = first;
+  for (const MoveLine& line : record.lines) {
+    if (line.outcome != TransferOutcome::ok) continue;
+    const bool ends = line.kind == TransferKind::post || line.kind == TransferKind::voided;
+    const auto ours = [&](const Entry& entry) {
+      if (ends) return entry.hold == line.pending;
+      return entry.kind ==
+             (line.kind == TransferKind::pending ? EntryKind::held : EntryKind::transferred);
+    };
+    for (bool more = true; more && at < rows_.size() && ours(rows_[at].entry); ++at) {
+      Row& row = rows_[at];
+      if (line.code != 0) row.code = line.code;
+      row.user_data_32 = line.user_data_32;
+      row.user_data_64 = line.user_data_64;
+      row.user_data_128[0] = line.user_data_128_high;
+      row.user_data_128[1] = line.user_data_128_low;
+      more = ends;  // a posting may pay a fee and release a rest
+    }
+  }
+}
+
+void History::apply(const Envelope&, AccountOpenedRecord& record) {
+  ledger_.apply_open(record.agent, ledger_.apply_unit(record.unit), record.terms);
+}
+void History::apply(const Envelope&, BudgetSetRecord& record) {
+  ledger_.apply_budget(record.agent, ledger_.apply_unit(record.unit), record.limit);
+}
+void History::apply(const Envelope&, SettledRecord& record) {
+  ledger_.apply_settlement(record.hold, record.verdict, record.amount);
+}
+
+void History::apply(const Envelope&, DispatchedRecord& record) {
+  next_.task = uint32_t(tasks_.size());
+  const HoldId hold = ledger_.apply_hold(record.requester, record.budget, record.unit, 0);
+  tasks_.push_back({hold, record.requester, record.worker, record.unit});
+}
+
+void History::apply(const Envelope&, CompletedRecord& record) {
+  const TaskMoney& task = tasks_.at(record.task);
+  next_.task = record.task;
+  if (record.cost != 0)
+    ledger_.apply_draw(task.hold, record.cost,
+                       ledger_.apply_account(0, task.unit, AccountPurpose::usage));
+  ledger_.apply_remainder(ledger_.apply_account(task.requester, task.unit), record.remainder);
+}
+
+void History::apply(const Envelope&, JudgedRecord& record) {
+  const TaskMoney& task = tasks_.at(record.task);
+  next_.task = record.task;
+  const auto verdict = Verdict(record.verdict);
+  if (verdict == Verdict::reject) return;
+  if (verdict == Verdict::accept && record.fee > record.house)
+    ledger_.apply_draw(task.hold, record.fee - record.house,
+                       ledger_.apply_account(task.worker, task.unit));
+  if (verdict == Verdict::accept && record.house != 0)
+    ledger_.apply_draw(task.hold, record.house,
+                       ledger_.apply_account(0, task.unit, AccountPurpose::fees));
+  ledger_.apply_resolve(task.hold,
+                        verdict == Verdict::accept ? HoldState::posted : HoldState::voided);
+}
+
+void History::apply(const Envelope&, EscalatedRecord& record) {
+  TaskMoney& task = tasks_.at(record.task);
+  next_.task = record.task;
+  ledger_.apply_resolve(task.hold, HoldState::voided);
+  task.hold = ledger_.apply_hold(task.requester, record.reserved, task.unit, 0);
+  task.worker = record.worker;
+}
+
+void History::apply(const Envelope&, ExpiredRecord& record) {
+  for (const uint32_t task : record.tasks) {
+    next_.task = task;
+    ledger_.apply_resolve(tasks_.at(task).hold, HoldState::expired);
+  }
+  next_.task = index_none;
+  for (const HoldId hold : record.holds) ledger_.apply_resolve(hold, HoldState::expired);
+}
+
+// --- asking
+
+bool History::fits(const Row& row, const EntryQuery& query) const {
+  const AccountInfo debit = ledger_.account(row.entry.debit);
+  if (query.unit != unit_none && debit.unit != query.unit) return false;
+  if (query.hold != 0 && row.entry.hold != query.hold) return false;
+  if (query.task != id_none && row.task != index_of(query.task)) return false;
+  return query.agent == id_none || debit.owner == query.agent ||
+         ledger_.account(row.entry.credit).owner == query.agent;
+}
+
+void History::add_to_page(const Row& row, EntryPage& page) const {
+  const AccountInfo debit = ledger_.account(row.entry.debit);
+  const AccountInfo credit = ledger_.account(row.entry.credit);
+  page.position.push_back(row.position);
+  page.time_ns.push_back(row.time_ns);
+  page.kind.push_back(uint8_t(row.entry.kind));
+  page.debit.push_back(debit.owner);
+  page.debit_purpose.push_back(uint8_t(debit.purpose));
+  page.credit.push_back(credit.owner);
+  page.credit_purpose.push_back(uint8_t(credit.purpose));
+  page.amount.push_back(row.entry.amount);
+  page.unit.push_back(debit.unit);
+  page.hold.push_back(row.entry.hold);
+  page.task.push_back(row.task == index_none ? id_none : make_id(row.task, 1));
+  page.code.push_back(row.code);
+  page.user_data_32.push_back(row.user_data_32);
+  page.user_data_64.push_back(row.user_data_64);
+  page.user_data_128_high.push_back(row.user_data_128[0]);
+  page.user_data_128_low.push_back(row.user_data_128[1]);
+}
+
+EntryPage History::find(const EntryQuery& query, const std::function<bool(uint32_t)>& may) const {
+  // Positions and times ascend together, so that both bound the rows to one range.
+  const auto first_row = [&](auto&& before) {
+    return uint64_t(std::partition_point(rows_.begin(), rows_.end(), before) - rows_.begin());
+  };
+  uint64_t at = first_row(
+      [&](const Row& row) { return row.position < query.start || row.time_ns < query.since_ns; });
+  at = std::max(at, query.after);
+  const uint64_t end = first_row(
+      [&](const Row& row) { return row.position < query.stop && row.time_ns < query.until_ns; });
+
+  const std::vector<uint32_t>* rows = nullptr;  // those of an agent or a task alone
+  static const std::vector<uint32_t> nothing;
+  const auto listed = [&](const auto& lists, uint64_t id) {
+    const auto found = lists.find(index_of(id));
+    rows = found == lists.end() ? &nothing : &found->second;
+  };
+  if (query.task != id_none)
+    listed(rows_of_task_, query.task);
+  else if (query.agent != id_none)
+    listed(rows_of_agent_, query.agent);
+
+  EntryPage page;
+  const auto take = [&](uint64_t index) {
+    const Row& row = rows_[index];
+    if (!fits(row, query)) return true;
+    if (!may(index_of(ledger_.account(row.entry.debit).owner)) &&
+        !may(index_of(ledger_.account(row.entry.credit).owner)))
+      return true;
+    if (page.position.size() == query.limit) {
+      page.next = index;
+      return false;
+    }
+    add_to_page(row, page);
+    return true;
+  };
+  if (rows == nullptr) {
+    while (at < end && take(at)) ++at;
+    return page;
+  }
+  for (auto row = std::lower_bound(rows->begin(), rows->end(), at); row != rows->end(); ++row)
+    if (*row >= end || !take(*row)) break;
+  return page;
+}
+
+void History::count_in(const Row& row, AccountIndex account, AccountInfo& info) {
+  const Entry& entry = row.entry;
+  const uint64_t amount = entry.amount;
+  const bool debited = entry.debit == account, credited = entry.credit == account;
+  switch (entry.kind) {
+    case EntryKind::funded:
+    case EntryKind::transferred:
+      if (debited) info.debits_posted += amount;
+      if (credited) info.credits_posted += amount;
+      return;
+    case EntryKind::held:
+      if (debited) info.debits_pending += amount;
+      if (credited) info.credits_pending += amount;
+      return;
+    case EntryKind::posted:
+      if (debited) info.debits_pending -= amount, info.debits_posted += amount;
+      if (credited) info.credits_posted += amount;
+      if (row.held_for == account) info.credits_pending -= amount;
+      return;
+    case EntryKind::released:
+      if (debited) info.debits_pending -= amount;
+      if (credited) info.credits_pending -= amount;
+      return;
+  }
+}
+
+static AccountInfo emptied(AccountInfo info) {
+  info.debits_pending = info.debits_posted = info.credits_pending = info.credits_posted = 0;
+  info.remainder = 0;
+  info.terms.flags &= uint8_t(~account_flag::closed);
+  return info;
+}
+
+AccountInfo History::account_at(AccountIndex account, Position position) const {
+  AccountInfo info = emptied(ledger_.account(account));
+  const auto rows = rows_of_agent_.find(index_of(info.owner));
+  if (rows == rows_of_agent_.end()) return info;
+  for (const uint32_t index : rows->second) {
+    if (rows_[index].position > position) break;
+    count_in(rows_[index], account, info);
+  }
+  return info;
+}
+
+std::vector<AccountInfo> History::accounts_at(Position position) const {
+  std::vector<AccountInfo> found;
+  for (AccountIndex i = 0; i < ledger_.account_count(); ++i)
+    found.push_back(emptied(ledger_.account(i)));
+  for (const Row& row : rows_) {
+    if (row.position > position) break;
+    std::array<AccountIndex, 3> accounts{row.entry.debit, row.entry.credit, row.held_for};
+    for (size_t i = 0; i < 3; ++i)
+      if (std::find(accounts.begin(), accounts.begin() + i, accounts[i]) == accounts.begin() + i)
+        count_in(row, accounts[i], found[accounts[i]]);
+  }
+  return found;
+}
+
+uint64_t History::memory_bytes() const {
+  // Each row is listed under two agents, mostly.
+  return rows_.capacity() * (sizeof(Row) + 2 * sizeof(uint32_t)) + ledger_.memory_bytes() +
+         parents_.capacity() * sizeof(uint32_t) + tasks_.capacity() * sizeof(TaskMoney);
+}
+
+// --- the kernel's side
+
+void Kernel::Inner::catch_up(const Kernel::Progress& progress) {
+  constexpr uint64_t progress_every = 4096;
+  if (durability == Durability::memory)
+    throw Error(ErrorCode::unknown_event, "history", "records are not kept in memory mode");
+  if (!options.read_only) journal->flush();
+  const uint64_t count = journal->count(), from = history.count();
+  {
+    // About what a record of one transfer takes; the exact figure follows as it is read.
+    std::lock_guard lock(writer);
+    check_memory((count - from) * 256, "history");
+  }
+  for (uint64_t at = from; at < count; ++at) {
+    history.fold(journal->read(at));
+    history_bytes.store(history.memory_bytes());
+    if (progress && ((at + 1 - from) % progress_every == 0 || at + 1 == count))
+      progress(at + 1 - from, count - from);
+  }
+}
+
+EntryPage Kernel::entries(AgentId actor, const EntryQuery& query, const Progress& progress) {
+  Inner& in = *inner_;
+  in.check_open();
+  if (query.limit == 0 || query.limit > entries_per_page_max)
+    throw Error(ErrorCode::out_of_range, "limit", query.limit, entries_per_page_max);
+  std::lock_guard lock(in.history_mutex);
+  in.catch_up(progress);
+  std::lock_guard writer(in.writer);
+  const uint32_t me = in.agents.index_checked(actor);
+  if (query.agent != id_none) (void)in.visible(me, query.agent);
+  return in.history.find(query, [&](uint32_t agent) { return in.owns_view(me, agent); });
+}
+
+std::vector<AccountInfo> Kernel::accounts_at(AgentId actor, Position position,
+                                             const Progress& progress) {
+  Inner& in = *inner_;
+  in.check_open();
+  std::lock_guard lock(in.history_mutex);
+  in.catch_up(progress);
+  if (position >= in.history.count())
+    throw Error(ErrorCode::unknown_event, "at", position, in.history.count());
+  std::vector<AccountInfo> found = in.history.accounts_at(position);
+  std::lock_guard writer(in.writer);
+  const uint32_t me = in.agents.index_checked(actor);
+  std::erase_if(found,
+                [&](const AccountInfo& info) { return !in.owns_view(me, index_of(info.owner)); });
+  return found;
+}
+
+AccountInfo Kernel::account_at(AgentId actor, AgentId agent, UnitId unit, AccountPurpose purpose,
+                               Position position, const Progress& progress) {
+  Inner& in = *inner_;
+  AccountInfo info = account(actor, agent, unit, purpose);  // whether the actor may ask
+  std::lock_guard lock(in.history_mutex);
+  in.catch_up(progress);
+  if (position >= in.history.count())
+    throw Error(ErrorCode::unknown_event, "at", position, in.history.count());
+  const AccountIndex index = in.history.ledger().account_find(index_of(agent), unit, purpose);
+  return index == index_none ? emptied(info) : in.history.account_at(index, position);
+}
+
+}  // namespace hanse

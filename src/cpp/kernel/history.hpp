@@ -1,0 +1,80 @@
+// The history of the books: the records folded again into a ledger of its own, which tells each
+// movement as it applies it. Derived and rebuildable; nothing else rests on it.
+#pragma once
+
+#include <array>
+#include <functional>
+#include <unordered_map>
+
+#include "kernel/entries.hpp"
+#include "kernel/records.hpp"
+
+namespace hanse {
+
+class History {
+ public:
+  History();
+  History(const History&) = delete;  // the ledger in it tells this object
+
+  uint64_t count() const { return count_; }         // records folded
+  void fold(Bytes record);                          // the next one
+  const Ledger& ledger() const { return ledger_; }  // as the records so far leave it
+
+  // may(agent): whether the asker sees the accounts of an agent.
+  EntryPage find(const EntryQuery& query, const std::function<bool(uint32_t)>& may) const;
+  // Counters of one account, or of all (in the order of the ledger), after the record at
+  // `position`.
+  AccountInfo account_at(AccountIndex account, Position position) const;
+  std::vector<AccountInfo> accounts_at(Position position) const;
+
+  uint64_t memory_bytes() const;
+
+ private:
+  struct Row {
+    Entry entry;
+    AccountIndex held_for;  // whose pending credit a posting ends; else as entry.credit
+    uint16_t code;
+    uint32_t task;  // index_none
+    uint32_t user_data_32;
+    Position position;
+    uint64_t time_ns, user_data_64, user_data_128[2];
+  };
+  struct TaskMoney {
+    HoldId hold;
+    uint32_t requester, worker;
+    UnitId unit;
+  };
+
+  void tell(const Entry& entry);
+  void add_to_page(const Row& row, EntryPage& page) const;
+  bool fits(const Row& row, const EntryQuery& query) const;
+  static void count_in(const Row& row, AccountIndex account, AccountInfo& info);
+
+  // Others than these leave the books alone.
+  template <class Record>
+  void apply(const Envelope&, Record&) {}
+  void apply(const Envelope&, GenesisRecord& record);
+  void apply(const Envelope&, AgentsAddedRecord& record);
+  void apply(const Envelope&, FundedRecord& record);
+  void apply(const Envelope&, RatesSetRecord& record);
+  void apply(const Envelope&, TransferredRecord& record);
+  void apply(const Envelope&, MovedRecord& record);
+  void apply(const Envelope&, AccountOpenedRecord& record);
+  void apply(const Envelope&, BudgetSetRecord& record);
+  void apply(const Envelope&, SettledRecord& record);
+  void apply(const Envelope&, DispatchedRecord& record);
+  void apply(const Envelope&, CompletedRecord& record);
+  void apply(const Envelope&, JudgedRecord& record);
+  void apply(const Envelope&, EscalatedRecord& record);
+  void apply(const Envelope&, ExpiredRecord& record);
+
+  Ledger ledger_;
+  std::vector<uint32_t> parents_{index_none};
+  std::vector<TaskMoney> tasks_;
+  std::vector<Row> rows_;
+  std::unordered_map<uint32_t, std::vector<uint32_t>> rows_of_agent_, rows_of_task_;
+  uint64_t count_ = 0;
+  Row next_{};  // what every entry of the record being folded shares
+};
+
+}  // namespace hanse
