@@ -167,7 +167,7 @@ def test_money_ranks_only_among_the_feasible() -> None:
         found = kernel.match(both, k=2, skills=1, max_price=np.array([15, 20]), explain=True)
         assert found.counts.tolist() == [1, 2]
         assert [one.plan for one in found.explanations] == ["rows", "rows"]
-        assert found.reasons["skills"] == 0
+        assert found.reasons["skills"] == 2  # one a query
         assert found.reasons["price"] == 2 + 1
 
 

@@ -28,7 +28,15 @@ bool StandingBitmaps::copy(const Predicate& predicate, uint64_t hash, uint32_t w
 }
 
 bool StandingBitmaps::recurs(uint64_t hash) {
-  return seen_[hash % remembered].exchange(hash, std::memory_order_relaxed) == hash;
+  // A count in the low bits. Two filters that meet in one cell forget each other: of very many
+  // that take turns, none recurs often enough to be worth the place of another.
+  std::atomic<uint64_t>& cell = seen_[hash % remembered];
+  const uint64_t name = hash & ~uint64_t(sightings - 1),
+                 seen = cell.load(std::memory_order_relaxed);
+  const uint64_t next = (seen & ~uint64_t(sightings - 1)) == name ? seen + 1 : name;
+  const bool often = (next & (sightings - 1)) == sightings - 1;
+  cell.store(often ? name : next, std::memory_order_relaxed);
+  return often;
 }
 
 void StandingBitmaps::forget(uint32_t slot) {

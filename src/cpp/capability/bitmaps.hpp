@@ -47,6 +47,7 @@ class StandingBitmaps {
     std::vector<uint64_t> words;
   };
   static constexpr uint32_t remembered = 256;
+  static constexpr uint64_t sightings = 4;  // a power of two
 
   uint32_t dependents(uint32_t columns) const {
     uint32_t slots = 0;

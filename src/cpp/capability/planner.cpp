@@ -16,22 +16,33 @@ constexpr double codes_base_ns = 7'000;  // rotating the query, ranking the best
 constexpr double walk_base_ns = 9'000;
 constexpr double walk_step_ns = 420;  // for each unit of width, without a filter
 constexpr double dim_measured = 384;
+// Who names an effort gets a walk, unless it would meet hardly anything feasible.
+constexpr double share_for_effort = 0.1;
 
 }  // namespace
 
-uint32_t walk_width(const SearchOptions& options, uint32_t row_count) {
+uint32_t look_of(const SearchOptions& options, uint32_t keep, uint32_t dim) {
+  // Of D signs the error of an estimate falls as 1 / sqrt(D) (RaBitQ, theorem 3.2), so twice that
+  // many rows are in doubt where the dimension is a quarter; rows near each other in all
+  // directions alike, as within a cluster, make it worse.
+  const double few = std::clamp(dim_measured / dim, 1.0, 4.0);
+  const double thorough = options.recall > 0.95 ? 2 : 1;
+  return uint32_t((48 + 4 * keep) * few * few * thorough);
+}
+
+uint32_t walk_width(const SearchOptions& options, uint32_t row_count, uint32_t dim) {
   if (options.effort != 0) return std::max(options.effort, options.k);
-  // What reached each recall at 100,000 rows; each factor of ten in rows takes about half more.
-  constexpr std::pair<double, double> needed[] = {{0.80, 16}, {0.90, 24},  {0.95, 36},
-                                                  {0.98, 72}, {0.99, 112}, {0.995, 176}};
-  double width = 320;
+  // What reached each recall at 60,000 rows; each factor of ten in rows takes about half more.
+  constexpr std::pair<double, double> needed[] = {{0.80, 16}, {0.90, 32},  {0.95, 64},
+                                                  {0.97, 96}, {0.98, 160}, {0.99, 256}};
+  double width = 512;
   for (const auto& [recall, enough] : needed)
     if (options.recall <= recall) {
       width = enough;
       break;
     }
-  const double growth = std::log10(std::max(1e4, double(row_count)) / 1e5);
-  width *= std::pow(1.5, growth);
+  const double growth = std::log10(std::max(1e4, double(row_count)) / 6e4);
+  width *= std::pow(1.5, growth) * std::clamp(dim_measured / dim, 1.0, 4.0);
   width = std::max(width, double(options.k) * (options.recall > 0.95 ? 2 : 1.2));
   return uint32_t(std::clamp(width, 16.0, 4096.0));
 }
@@ -46,9 +57,10 @@ Plan plan_query(const CapabilitySpace& space, const SearchOptions& options,
 
   const double size = std::max(0.1, double(space.spec.dim) / dim_measured);
   const double rows_cost = feasible * row_ns * (0.4 + 0.6 * size);
-  const double codes_cost = codes_base_ns + feasible * code_ns * size;
+  const double codes_cost = codes_base_ns + feasible * code_ns * (0.3 + 0.7 * size);
   const double share = feasible / std::max(1.0, double(space.row_count()));
-  const double width = walk_width(options, space.row_count());
+  if (options.effort != 0 && share >= share_for_effort) return Plan::walk;
+  const double width = walk_width(options, space.row_count(), space.spec.dim);
   // A walk under a filter meets infeasible rows as 1 / share, and goes through some of them.
   const double walk_cost =
       walk_base_ns + width * walk_step_ns * (0.3 + 0.7 * size) / std::sqrt(std::max(share, 1e-6)) +

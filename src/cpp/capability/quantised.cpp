@@ -98,8 +98,9 @@ bool Answer::run_codes() {
   if (!query_.ranking.plain()) keep *= 4;
   for (; keep <= candidates_max; keep *= 4) {
     scratch_.candidates.resize(keep);
-    const uint32_t found = quantised_->codes.scan(scratch_.query, mask_, keep, 0, scratch_.scan,
-                                                  scratch_.candidates.data());
+    const uint32_t found = quantised_->codes.scan(scratch_.query, mask_, keep,
+                                                  look_of(request_.options, keep, space_.spec.dim),
+                                                  scratch_.scan, scratch_.candidates.data());
     rank({scratch_.candidates.data(), found});
     const uint32_t count = answer(request_, query_, scratch_.ranked);
     if (count >= wanted_ && complete(keep, found)) return true;
@@ -129,13 +130,14 @@ uint32_t Answer::add_pending(uint32_t count) {
 
 bool Answer::run_walk() {
   const uint32_t k = request_.options.k;
-  const uint32_t width = walk_width(request_.options, space_.row_count());
+  const uint32_t width = walk_width(request_.options, space_.row_count(), space_.spec.dim);
   uint32_t keep = k + k / 4 + slack / 2;
   if (!query_.ranking.plain()) keep = std::min(std::max(4 * keep, width), 1024u);
   scratch_.candidates.resize(keep);
   GraphQuery what;
   what.mask = mask_;
   what.keep = keep;
+  what.look = look_of(request_.options, keep, space_.spec.dim);
   what.width = std::max(width, query_.ranking.plain() ? 0 : keep);
   // A walk that has looked at more rows than there are feasible ones has lost to a scan of these.
   what.visits_max = std::max(4 * what.width * 16, query_.feasible);

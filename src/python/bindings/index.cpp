@@ -232,21 +232,10 @@ void register_index(py::module_& module) {
              const std::string text = text_of(path, "path");
              unlocked([&] { index.save(text); });
            })
-      .def_static("load",
-                  [](py::object path, bool view, bool background) {
-                    const std::string text = text_of(path, "path");
-                    return unlocked([&] { return CapabilityIndex::load(text, view, background); });
-                  })
       .def("to_bytes",
            [](const CapabilityIndex& index) {
              return bytes_from(unlocked([&] { return index.to_bytes(); }));
            })
-      .def_static("from_bytes",
-                  [](py::object bytes, bool background) {
-                    const BytesArgument data(bytes, "bytes");
-                    const Bytes view = data.view();
-                    return unlocked([&] { return CapabilityIndex::from_bytes(view, background); });
-                  })
       .def("dim", &CapabilityIndex::dim)
       .def("metric",
            [](const CapabilityIndex& index) {
@@ -255,6 +244,15 @@ void register_index(py::module_& module) {
       .def("background", &CapabilityIndex::background)
       .def("count", [](const CapabilityIndex& index) { return index.count(); })
       .def("memory_bytes", [](const CapabilityIndex& index) { return index.memory_bytes(); });
+  module.def("load_index", [](py::object path, bool view, bool background) {
+    const std::string text = text_of(path, "path");
+    return unlocked([&] { return CapabilityIndex::load(text, view, background); });
+  });
+  module.def("index_from_bytes", [](py::object bytes, bool background) {
+    const BytesArgument data(bytes, "bytes");
+    const Bytes view = data.view();
+    return unlocked([&] { return CapabilityIndex::from_bytes(view, background); });
+  });
 }
 
 }  // namespace hanse::python

@@ -259,7 +259,7 @@ class CapabilityIndex:
     @classmethod
     def load(cls, path: str | os.PathLike[str], *, background: bool = True) -> CapabilityIndex:
         """Reads a saved index. Raises StorageError for a torn, changed or foreign file."""
-        return cls._of(_core.CapabilityIndex.load(os.fspath(path), False, background))
+        return cls._of(_core.load_index(os.fspath(path), False, background))
 
     @classmethod
     def view(cls, path: str | os.PathLike[str], *, background: bool = True) -> CapabilityIndex:
@@ -267,7 +267,7 @@ class CapabilityIndex:
 
         Changes are made in memory alone. The file must stay as it is.
         """
-        return cls._of(_core.CapabilityIndex.load(os.fspath(path), True, background))
+        return cls._of(_core.load_index(os.fspath(path), True, background))
 
     @classmethod
     def _of(cls, core: _core.CapabilityIndex) -> CapabilityIndex:
@@ -288,4 +288,4 @@ class CapabilityIndex:
 
 
 def _unpickled(data: bytes, background: bool) -> CapabilityIndex:
-    return CapabilityIndex._of(_core.CapabilityIndex.from_bytes(data, background))
+    return CapabilityIndex._of(_core.index_from_bytes(data, background))
