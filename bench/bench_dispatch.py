@@ -13,10 +13,10 @@ import numpy as np
 import numpy.typing as npt
 
 import hanse
-from bench.bench_match import numpy_top
 from bench.case import Contest, Settings, case, p50, peer, rate
 from bench.composed import Composed, composed
 from bench.data import ROWS, Population, population
+from bench.filled import numpy_top
 
 BUDGET = 1
 FUNDS = 1 << 50

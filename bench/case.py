@@ -37,10 +37,14 @@ class Settings:
 
 @dataclass(frozen=True)
 class Peer:
-    """Another way to do the same work. `sample` is None where `requires` is not installed."""
+    """Another way to do the same work. `sample` is None where `requires` is not installed.
+
+    `rounds`: timed in the first rounds only and not warmed, since each sample is a whole process.
+    """
 
     name: str
     sample: Sample | None
+    rounds: int | None = None
 
 
 def peer(name: str, sample: Sample, requires: str = "") -> Peer:
@@ -152,12 +156,15 @@ def measure(chosen: Case, settings: Settings) -> Iterator[Result]:
             samples["limit"] = contest.limit_sample
 
         values: dict[str, list[float]] = {name: [] for name in samples}
-        for sample in samples.values():
-            sample()
-        for _ in range(settings.rounds):
+        rounds = {p.name: p.rounds for p in contest.peers if p.rounds is not None}
+        for name, sample in samples.items():
+            if name not in rounds:
+                sample()
+        for i in range(settings.rounds):
             for name, sample in samples.items():
-                gc.collect()
-                values[name].append(sample())
+                if i < rounds.get(name, settings.rounds):
+                    gc.collect()
+                    values[name].append(sample())
         medians = {name: statistics.median(v) for name, v in values.items()}
 
         limit = medians.get("limit", limit_value)

@@ -20,12 +20,19 @@ _made_only = False
 
 @dataclass(frozen=True)
 class Population:
-    """`vectors` [n, 384] and `queries` [m, 384] are float32 of unit length; prices are >= 1."""
+    """`vectors` [n, 384] and `queries` [m, 384] are float32 of unit length; prices are >= 1.
+
+    The filters of `skills` and `price` are as selective as in a real population: common bits and
+    rare ones, prices of all sizes.
+    """
 
     vectors: npt.NDArray[np.float32]
     queries: npt.NDArray[np.float32]
     price: npt.NDArray[np.int64]
     skills: npt.NDArray[np.uint64]
+    load: npt.NDArray[np.float32]
+    reputation: npt.NDArray[np.float32]
+    tenant: npt.NDArray[np.uint32]
 
 
 def use_made_data(made_only: bool) -> None:
@@ -71,6 +78,9 @@ def _loaded(found: Path, rows: int, queries: int) -> Population:
         queries=_unit(np.load(found / "queries-500-384-f16.npy")[:queries]),
         price=np.maximum(1, (attributes["price"] * 1000).astype(np.int64)),
         skills=np.ascontiguousarray(attributes["tags"]),
+        load=np.ascontiguousarray(attributes["load"]),
+        reputation=np.ascontiguousarray(attributes["reputation"]),
+        tenant=attributes["tenant"].astype(np.uint32),
     )
 
 
@@ -87,4 +97,17 @@ def _made(rows: int, queries: int) -> Population:
         queries=vectors[rows:],
         price=np.maximum(1, random.lognormal(7, 1, rows).astype(np.int64)),
         skills=random.integers(0, 1 << 63, rows, dtype=np.uint64),
+        load=random.random(rows, dtype=np.float32),
+        reputation=random.beta(5, 2, rows).astype(np.float32),
+        tenant=np.minimum(random.zipf(1.5, rows), 1000).astype(np.uint32),
     )
+
+
+def clustered(rows: int, dim: int, queries: int) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+    """Vectors and queries of unit length in many clusters."""
+    random = np.random.default_rng(SEED + 1)
+    centres = random.standard_normal((max(16, rows // 250), dim), dtype=np.float32)
+    vectors = centres[random.integers(0, len(centres), rows + queries)]
+    vectors += 0.6 * random.standard_normal(vectors.shape, dtype=np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    return vectors[:rows], vectors[rows:]

@@ -21,8 +21,12 @@ FoundIds search(const CapabilityIndex& index, const std::vector<float>& queries,
                 uint32_t threads = 1) {
   const size_t m = queries.size() / index.dim();
   FoundIds found{std::vector<uint64_t>(m * k), std::vector<float>(m * k), std::vector<int32_t>(m)};
-  index.search({queries.data(), m, index.dim()}, k, {found.ids.data(), m, k},
-               {found.scores.data(), m, k}, found.counts, threads);
+  const Feasible all;
+  SearchOptions options;
+  options.k = k;
+  options.threads = threads;
+  index.search({queries.data(), m, index.dim()}, {&all, 1}, options, {found.ids.data(), m, k},
+               {found.scores.data(), m, k}, found.counts);
   return found;
 }
 

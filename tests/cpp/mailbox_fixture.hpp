@@ -37,7 +37,7 @@ inline MessageHeader header(AgentId sender, AgentId to, MessageKind kind = Messa
 }
 inline void expect_conserved(const MailboxTable& table) {
   const MailboxCounters c = table.counters();
-  ASSERT_EQ(c.accepted, c.handled + c.expired + c.dead + c.queued);
+  ASSERT_EQ(c.accepted, c.handled + c.expired + c.cancelled + c.dead + c.queued);
 }
 template <class Call>
 ErrorCode code_of(Call&& call) {

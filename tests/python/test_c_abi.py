@@ -10,7 +10,7 @@ import pytest
 
 import hanse
 
-PROGRAM = Path(__file__).resolve().parents[1] / "c" / "test_c_abi.c"
+PROGRAMS = Path(__file__).resolve().parents[1] / "c"
 # An editable install keeps compiled files beside `_core`, not beside the sources.
 HOME = next(
     home
@@ -34,16 +34,20 @@ def run(command: list[str]) -> str:
     return ran.stdout
 
 
-def test_the_header_compiles_as_c11_alone(compiler: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("header", ["hanse.h", "hanse_mailbox.h"])
+def test_a_header_compiles_as_c11_alone(compiler: str, tmp_path: Path, header: str) -> None:
     alone = tmp_path / "alone.c"
-    alone.write_text('#include "hanse.h"\nint nothing(void);\nint nothing(void) { return 0; }\n')
+    alone.write_text(
+        f'#include "{header}"\nint nothing(void);\nint nothing(void) {{ return 0; }}\n'
+    )
     run([compiler, *FLAGS, "-c", str(alone), "-o", str(tmp_path / "alone.o")])
 
 
-def test_a_c_program_drives_the_installed_library(compiler: str, tmp_path: Path) -> None:
-    program, folder = tmp_path / "test_c_abi", HOME / "lib"
+@pytest.mark.parametrize("name", ["test_c_abi", "test_c_mailbox"])
+def test_a_c_program_drives_the_installed_library(compiler: str, tmp_path: Path, name: str) -> None:
+    program, folder = tmp_path / name, HOME / "lib"
     link = [f"-L{folder}", "-lhanse", f"-Wl,-rpath,{folder}"]
-    run([compiler, *FLAGS, str(PROGRAM), "-o", str(program), *link])
+    run([compiler, *FLAGS, str(PROGRAMS / f"{name}.c"), "-o", str(program), *link])
     assert run([str(program)]).strip().endswith("ok")
 
 
@@ -53,6 +57,7 @@ def test_the_library_exports_its_own_names_and_no_others(compiler: str) -> None:
         pytest.skip("there is no nm on this machine")
     lines = run([nm, "-D", "--defined-only", str(HOME / "lib" / "libhanse.so")]).splitlines()
     names = {line.split()[-1].split("@")[0] for line in lines if line.split()[-2] in "TDB"}
-    header = (HOME / "include" / "hanse.h").read_text()
+    folder = HOME / "include"
+    header = "".join((folder / name).read_text() for name in ("hanse.h", "hanse_mailbox.h"))
     assert names
     assert {name for name in names if not name.startswith("hanse_") or name not in header} == set()

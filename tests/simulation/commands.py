@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 
 import hanse
+from hanse import _core
 from hanse.errors import HanseError
-from hanse.kernel import acting_agent
 from tests.simulation import rules
+from tests.simulation.durable_commands import DurableChooser, DurablePerformer
 from tests.simulation.model import POLICY_COUNT, Model, Refused
 
 Command = tuple[str, dict[str, Any]]
@@ -63,7 +64,7 @@ def direction(angle: int) -> np.ndarray:
     return np.array([math.cos(angle / 100), math.sin(angle / 100)], dtype=np.float32)
 
 
-class Performer:
+class Performer(DurablePerformer):
     """Puts commands to a kernel and gives the answers in the model's words."""
 
     def __init__(self, kernel: hanse.Kernel, clock: hanse.ManualClock) -> None:
@@ -179,11 +180,11 @@ class Performer:
     @contextmanager
     def acting(self, actor: int) -> Iterator[None]:
         """Only the kernel speaks of transfers; who acts is set as for an async handler."""
-        token = acting_agent.set((id(self.kernel), id_of(actor)))
+        token = _core.acting.set(self.kernel._core.acting_token(id_of(actor), 0))
         try:
             yield
         finally:
-            acting_agent.reset(token)
+            _core.acting.reset(token)
 
 
 REFUSALS = {
@@ -201,10 +202,11 @@ REFUSALS = {
 # --- choosing
 
 
-class Chooser:
+class Chooser(DurableChooser):
     """Draws commands that often succeed and often don't, from what a model of its own has seen."""
 
-    def __init__(self, seed: int, fee_basis_points: int = 0) -> None:
+    def __init__(self, seed: int, fee_basis_points: int = 0, durable: bool = False) -> None:
+        self.durable = durable
         self.random = random.Random(seed)
         self.model = Model(START_NS, fee_basis_points)
         self.commands: list[Command] = []
@@ -230,6 +232,8 @@ class Chooser:
                 slots=worker % 2,
             )
         self.put("rates", tier=0, fresh=700_001)
+        if self.durable:
+            self.declare()
 
     def agent(self) -> int:
         return self.random.randrange(1, len(self.model.agents))
@@ -366,12 +370,12 @@ class Chooser:
             + [self.escalate, self.escalate, self.dispatch_many, self.resolve, self.resolve]
             + [self.rare, self.rare, self.advance, self.advance]
         )
-        self.random.choice(verbs)()
+        self.random.choice(verbs + self.durable_verbs() if self.durable else verbs)()
 
 
-def draw(seed: int, count: int, fee_basis_points: int = 0) -> list[Command]:
-    """A world and at least `count` commands in it."""
-    chooser = Chooser(seed, fee_basis_points)
+def draw(seed: int, count: int, fee_basis_points: int = 0, durable: bool = False) -> list[Command]:
+    """A world and at least `count` commands in it; `durable`: with durable boxes."""
+    chooser = Chooser(seed, fee_basis_points, durable)
     chooser.found_world()
     count += len(chooser.commands)
     while len(chooser.commands) < count:

@@ -96,6 +96,42 @@ class Task:
 
 
 @dataclass
+class Letter:
+    """A message of a durable box. `handed` is not in the journal."""
+
+    sequence: int
+    sender: int
+    payload: bytes
+    attempt: int = 1
+    handed: bool = False
+
+
+@dataclass
+class Box:
+    capacity: int
+    in_flight: int
+    payload_bytes: int
+    attempts: int
+    accepted: int = 0
+    acknowledged: int = 0
+    queue: list[Letter] = field(default_factory=list)
+    dead: list[tuple[int, int, int, str, bytes]] = field(default_factory=list)
+
+    def bury(self, letter: Letter, reason: str) -> None:
+        self.queue.remove(letter)
+        dead = (letter.sequence, letter.sender, letter.attempt, reason, letter.payload)
+        self.dead.append(dead)
+
+    def again(self, letter: Letter) -> None:
+        """It goes out once more, unless its attempts are used up."""
+        if letter.attempt >= self.attempts:
+            self.bury(letter, "expired")
+        else:
+            letter.attempt += 1
+            letter.handed = False
+
+
+@dataclass
 class Model:
     """The whole state. An agent, a task and a hold are named by their number, in order of birth."""
 
@@ -116,6 +152,9 @@ class Model:
     epoch: int = 0
     deliveries: list[tuple[int, int]] = field(default_factory=list)
     spaces: int = 0
+    boxes: dict[int, Box] = field(default_factory=dict)
+    letter_keys: dict[tuple[int, str], tuple[object, int]] = field(default_factory=dict)
+    states: dict[int, bytes] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for purpose in ("issuance", "fees", "usage", "escrow"):
@@ -256,6 +295,17 @@ class Model:
 
     def reopen(self) -> None:
         """Opening for writing sends out again what was not finished."""
+        self.reopen_tasks()
+        self.reopen_boxes()
+
+    def reopened(self) -> None:
+        """Nobody has what was handed out before."""
+        self.deliveries = []
+        for box in self.boxes.values():
+            for letter in box.queue:
+                letter.handed = False
+
+    def reopen_tasks(self) -> None:
         self.deliveries = []
         again = self.unfinished()
         for number in again:
@@ -273,4 +323,37 @@ class Model:
             if task.state == "dispatched" and task.attempt == attempt and self.live(task.worker):
                 found.append((number, attempt, task.worker))
         self.deliveries = []
+        return found
+
+    # --- durable boxes
+
+    def reopen_boxes(self) -> None:
+        """What may have been handed out counts an attempt; nobody has it any more."""
+        some = False
+        for _, box in sorted(self.boxes.items()):
+            for letter in box.queue:
+                letter.handed = False
+            for letter in box.queue[: box.in_flight]:
+                box.again(letter)
+                some = True
+        if some:
+            self.commit()
+
+    def close_boxes(self) -> None:
+        """After a revocation: what waits for agents that are gone is dead."""
+        for agent, box in self.boxes.items():
+            if not self.live(agent):
+                for letter in list(box.queue):
+                    box.bury(letter, "revoked")
+
+    def take_letters(self) -> list[tuple[int, int, int, int, bytes]]:
+        """(agent, sequence, attempt, sender, payload) that `drain` must give now, by agent."""
+        found = []
+        for agent, box in sorted(self.boxes.items()):
+            room = box.in_flight - sum(letter.handed for letter in box.queue)
+            for letter in [letter for letter in box.queue if not letter.handed][: max(room, 0)]:
+                letter.handed = True
+                found.append(
+                    (agent, letter.sequence, letter.attempt, letter.sender, letter.payload)
+                )
         return found

@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
+from tests.simulation.durable_rules import (  # noqa: F401
+    commit,
+    declare,
+    give_back,
+    send_durable,
+    send_durable_many,
+)
 from tests.simulation.model import (
     RATE_PARTS,
     SETTLED,
@@ -28,6 +35,7 @@ def add(model: Model, parent: int, count: int) -> list[int]:
 def revoke(model: Model, agent: int) -> int:
     model.expire()
     model.agents[agent].revoked = True
+    model.close_boxes()
     return model.commit()
 
 

@@ -19,6 +19,7 @@ from tests.simulation.commands import (
     id_of,
     number_of,
 )
+from tests.simulation.durable_commands import check_boxes, check_letters
 from tests.simulation.model import Model
 
 # Four batches a segment, so that a short run seals and creates several.
@@ -98,13 +99,14 @@ def check(kernel: hanse.Kernel, model: Model) -> None:
         assert bytes.fromhex(found.artifact) == artifact, number
         assert found.payload == task.payload, number
     check_keys(kernel, model)
+    check_boxes(kernel, model)
 
 
 def check_deliveries(kernel: hanse.Kernel, model: Model) -> None:
-    given = [
-        (number_of(task.task), task.attempt, number_of(task.to)) for task in kernel.drain().tasks
-    ]
+    batch = kernel.drain()
+    given = [(number_of(task.task), task.attempt, number_of(task.to)) for task in batch.tasks]
     assert given == model.take_deliveries()
+    check_letters(batch, model)
 
 
 @dataclass
@@ -121,8 +123,8 @@ class Reference:
     operations: int
 
 
-def reference_run(seed: int, count: int, fee: int = 0) -> Reference:
-    commands = draw(seed, count, fee)
+def reference_run(seed: int, count: int, fee: int = 0, durable: bool = False) -> Reference:
+    commands = draw(seed, count, fee, durable)
     clock, disk = hanse.ManualClock(START_NS), SimulatedDisk()
     model = Model(START_NS, fee)
     ends, told, hashes = [], [], {}
@@ -253,6 +255,8 @@ def retries(command: Command) -> bool:
     name, arguments = command
     if name == "dispatch":
         return arguments["request"]["key"] is not None
+    if name == "send_durable":
+        return arguments["key"] is not None
     return name == "transfer" and arguments["key"] != 0
 
 

@@ -16,6 +16,7 @@ from tests.simulation.model import Model
 from tests.simulation.schedule import check, check_deliveries, open_kernel, require
 
 SEEDS = (11, 12)
+DURABLE_SEEDS = (41, 42)
 RUN_LENGTH = 22
 FILLER = """
 import resource, sys
@@ -37,7 +38,8 @@ kernel.close()
 
 def commands_of(seed: int) -> list:
     """A batch answers `full` for its tail alone, which the model does not know."""
-    return [command for command in draw(seed, RUN_LENGTH) if command[0] != "dispatch_many"]
+    commands = draw(seed, RUN_LENGTH, durable=seed in DURABLE_SEEDS)
+    return [c for c in commands if c[0] not in ("dispatch_many", "send_durable_many")]
 
 
 def full_run(commands: list, full_at: int) -> tuple[int, int]:
@@ -84,7 +86,7 @@ def catch_up(model: Model, count: int, command: tuple) -> None:
     assert model.count == count
 
 
-@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("seed", SEEDS + DURABLE_SEEDS)
 def test_a_full_disk_refuses_before_any_effect(seed, tally):
     commands = commands_of(seed)
     operations, refused = full_run(commands, 1 << 40)

@@ -14,6 +14,7 @@ import signal
 import time
 import traceback
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -29,6 +30,7 @@ STATES = {
     "accept": ("accepted",),
     "reject": ("rejected",),
 }
+Work = Callable[[Path, int, int], None]  # (directory, cycle, writing end), until it is killed
 EVENTS = {
     "dispatch": "dispatched",
     "complete": "completed",
@@ -88,7 +90,7 @@ def work(directory: Path, cycle: int, pipe: int) -> None:
                 say("reject", task.task, buyer.reject(task.task))
 
 
-def fork_child(directory: Path, cycle: int) -> tuple[int, int]:
+def fork_child(directory: Path, cycle: int, work: Work) -> tuple[int, int]:
     """Returns (pid, reading end). No kernel is open here while forking."""
     reading, writing = os.pipe()
     with warnings.catch_warnings():
@@ -116,9 +118,9 @@ def read_until(pipe: int, word: str) -> str:
     return text
 
 
-def run_and_kill(directory: Path, cycle: int, chance: random.Random) -> str:
+def run_and_kill(directory: Path, cycle: int, chance: random.Random, work: Work = work) -> str:
     """What the child said until it died; every fifth dies while it opens."""
-    pid, pipe = fork_child(directory, cycle)
+    pid, pipe = fork_child(directory, cycle, work)
     try:
         recovering = cycle % 5 == 4
         text = read_until(pipe, "opening" if recovering else "opened")

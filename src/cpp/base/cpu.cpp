@@ -17,7 +17,7 @@ namespace {
 
 struct CpuFeatures {
   CpuLevel best = CpuLevel::baseline;
-  bool sha = false, crc32 = false;
+  bool sha = false, crc32 = false, vnni = false;
 };
 
 // The only two places that know the architecture are this one and hash.cpp's table.
@@ -31,6 +31,8 @@ CpuFeatures detect_features() {
         __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl"))
       features.best = CpuLevel::avx512;
   }
+  features.vnni = features.best == CpuLevel::avx512 && __builtin_cpu_supports("avx512vnni") &&
+                  __builtin_cpu_supports("avx512vpopcntdq");
   features.crc32 = __builtin_cpu_supports("sse4.2");
   // Leaf 7, EBX bit 29: gcc 12's __builtin_cpu_supports does not know "sha".
   unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;
@@ -86,6 +88,7 @@ bool forced_to_baseline() {
 }  // namespace
 
 bool cpu_has_sha() { return features().sha && !forced_to_baseline(); }
+bool cpu_has_vnni() { return features().vnni; }
 bool cpu_has_crc32() { return features().crc32 && !forced_to_baseline(); }
 
 }  // namespace hanse

@@ -17,6 +17,8 @@ const char* cpu_level_name(CpuLevel level);
 
 // SHA extensions, unless HANSE_CPU=baseline.
 bool cpu_has_sha();
+// AVX-512 VNNI and VPOPCNTDQ, beside the level avx512.
+bool cpu_has_vnni();
 // SSE4.2 crc32, unless HANSE_CPU=baseline.
 bool cpu_has_crc32();
 

@@ -120,8 +120,8 @@ hanse_status hanse_match(hanse_kernel* kernel, hanse_id actor, const hanse_match
     Kernel::MatchRequest match;
     match.queries = {from.queries, rows, from.dim};
     match.space = space_of(in, from.space);
-    match.k = from.k;
-    match.threads = from.threads == 0 ? 1 : from.threads;
+    match.options.k = from.k;
+    match.options.threads = from.threads == 0 ? 1 : from.threads;
     match.feasible = {&feasible, 1};
     std::vector<AgentId> agents(cells);
     std::vector<uint32_t> offers(cells), versions(cells);

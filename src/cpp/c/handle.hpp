@@ -10,7 +10,9 @@
 #include <vector>
 
 #include "c/hanse.h"
+#include "c/hanse_mailbox.h"
 #include "kernel/kernel.hpp"
+#include "kernel/requests.hpp"
 
 namespace hanse::c {
 
@@ -18,6 +20,18 @@ namespace hanse::c {
 struct Held {
   hanse_delivery head{};
   std::vector<uint8_t> payload;
+};
+
+// How a request ended, until somebody fetches it.
+struct Answer {
+  RequestEnd end = RequestEnd::waiting;
+  std::vector<uint8_t> payload;
+};
+
+struct Native {
+  hanse_kernel* kernel = nullptr;
+  hanse_handler handler = nullptr;
+  void* context = nullptr;
 };
 
 }  // namespace hanse::c
@@ -28,6 +42,9 @@ struct hanse_kernel {
   hanse::MessageBatch batch;
   std::vector<hanse::Delivery> deliveries;
   std::unordered_map<hanse::AgentId, hanse::c::Held> held;
+  std::unordered_map<hanse::AgentId, std::unique_ptr<hanse::c::Native>> natives;
+  std::unique_ptr<hanse::RequestTable> requests;  // made by the first hanse_ask
+  std::unordered_map<uint64_t, hanse::c::Answer> answers;
 };
 
 namespace hanse::c {
@@ -148,6 +165,11 @@ class StructArray {
 
 // Cuts between characters and always ends with NUL.
 void copy_text(std::string_view text, char* out, size_t out_size) noexcept;
+
+// messages.cpp
+MessageHeader header_of(Kernel& kernel, hanse_id actor, hanse_id to,
+                        const hanse_message_options* given);
+hanse_message message_from(const Message& message);
 
 // capability.cpp
 uint32_t space_of(Kernel& kernel, const char* name);

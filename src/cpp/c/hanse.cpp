@@ -10,7 +10,7 @@ namespace {
 static_assert(sizeof(hanse_kernel_options) == 40);
 static_assert(sizeof(hanse_feasible) == 72);
 static_assert(sizeof(hanse_found) == 24);
-static_assert(sizeof(hanse_delivery) == 144);
+static_assert(sizeof(hanse_delivery) == 152);
 static_assert(sizeof(hanse_receipt) == 240);
 static_assert(sizeof(hanse_completion) == 88);
 static_assert(sizeof(hanse_task) == 136);

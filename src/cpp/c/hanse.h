@@ -321,9 +321,11 @@ typedef struct hanse_delivery {
   uint64_t request;      /* of a request, reply or failure: which one */
   hanse_id task;         /* HANSE_ID_NONE: a message */
   uint64_t deadline_ns;  /* of a task, UNIX; 0: none */
-  uint32_t attempt;      /* of a task: from 1 */
+  uint32_t attempt;      /* of a task or durable message: from 1 */
   uint32_t latent_missing;
   char task_class[72];
+  uint32_t durable; /* 1: of a durable box; it waits for hanse_commit (hanse_mailbox.h) */
+  uint32_t lane;
 } hanse_delivery;
 
 /* Sets the sender to `actor`. Returns a hanse_outcome: full, unknown, denied, too_large, revoked.

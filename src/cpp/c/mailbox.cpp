@@ -22,12 +22,16 @@ hanse_delivery head_of(const Message& message) {
   head.payload_size = message.payload.size();
   head.sequence = message.sequence;
   head.request = message.request;
+  head.lane = message.lane;
+  head.deadline_ns = message.rare->deadline_ns;
   return head;
 }
 
 hanse_delivery head_of(const Delivery& delivery) {
   hanse_delivery head{};
-  head.kind = hanse_message_kind_task;
+  head.kind = delivery.durable ? hanse_message_kind_data : hanse_message_kind_task;
+  head.durable = delivery.durable;
+  head.sequence = delivery.sequence;
   head.to = delivery.worker;
   head.sender = delivery.requester;
   head.payload_size = delivery.payload.size();

@@ -2,8 +2,11 @@
 
 #include <algorithm>
 #include <mutex>
+#include <shared_mutex>
 
+#include "capability/folder.hpp"
 #include "capability/search.hpp"
+#include "capability/space.hpp"
 
 namespace hanse {
 
@@ -11,9 +14,9 @@ namespace {
 
 constexpr size_t name_size_bytes_max = 64;
 constexpr size_t model_size_bytes_max = 128;
+constexpr uint32_t rows_in_fold = 64;  // vectors wait for no more than these
 
-using ReadLock = std::shared_lock<std::shared_mutex>;
-using WriteLock = std::unique_lock<std::shared_mutex>;
+using Lock = std::lock_guard<std::mutex>;
 
 void check_length(const char* field, size_t length, size_t row_count) {
   if (length != 1 && length != row_count)
@@ -37,32 +40,6 @@ void check_agents(std::span<const uint32_t> agents) {
   if (twice != sorted.end())
     throw Error(ErrorCode::bad_array, "agents",
                 "agent index " + std::to_string(*twice) + " is there twice");
-}
-
-// All rows but `exclude_agent`'s: the first test that a row fails, in the order of Refusals.
-void count_refusal(const RowBlock& b, uint32_t i, const Feasible& f, const MaskTests& t,
-                   Refusals& refusals) {
-  const uint64_t skills = b.skills[i], policy = b.policy_bits[i];
-  if (t.test_exclude && b.agent[i] == f.exclude_agent) return;
-  if (!(b.flags[i] & row_found))
-    ++refusals.withdrawn;
-  else if (!(b.flags[i] & row_live))
-    ++refusals.revoked;
-  else if (!(b.flags[i] & row_has_room))
-    ++refusals.slots;
-  else if (t.test_tenant && b.tenant[i] != f.tenant)
-    ++refusals.tenant;
-  else if ((policy & f.policy_all) != f.policy_all || (policy & f.policy_none) != 0)
-    ++refusals.policy;
-  else if (b.price[i] > f.price_max)
-    ++refusals.price;
-  else if (b.tier[i] < f.tier_min || b.tier[i] > f.tier_max)
-    ++refusals.tier;
-  else if ((skills & f.skills_all) != f.skills_all || (skills & f.skills_none) != 0 ||
-           (f.skills_any != 0 && (skills & f.skills_any) == 0))
-    ++refusals.skills;
-  else if (t.test_region && b.region[i] != f.region)
-    ++refusals.region;
 }
 
 void encode_row(const CapabilitySpace& space, uint32_t row, ByteWriter& writer) {
@@ -90,6 +67,7 @@ CapabilityStore::CapabilityStore(CpuLevel level) : table_(search_table(level)) {
 CapabilityStore::~CapabilityStore() = default;
 
 CapabilitySpace& CapabilityStore::at(uint32_t space) const {
+  const std::shared_lock lock(mutex_);
   if (space >= spaces_.size())
     throw Error(ErrorCode::unknown_space, "space",
                 space == index_none ? "no such space" : "no space number " + std::to_string(space));
@@ -97,7 +75,7 @@ CapabilitySpace& CapabilityStore::at(uint32_t space) const {
 }
 
 uint32_t CapabilityStore::space_find(std::string_view name) const {
-  ReadLock lock(mutex_);
+  const std::shared_lock lock(mutex_);
   for (uint32_t i = 0; i < spaces_.size(); ++i)
     if (spaces_[i]->spec.name == name) return i;
   return index_none;
@@ -119,25 +97,22 @@ void CapabilityStore::check_space(const SpaceSpec& spec) const {
 }
 
 uint32_t CapabilityStore::apply_space(const SpaceSpec& spec) {
-  WriteLock lock(mutex_);
-  spaces_.push_back(std::make_unique<CapabilitySpace>(spec));
+  const std::unique_lock lock(mutex_);
+  spaces_.push_back(std::make_unique<CapabilitySpace>(spec, table_.level));
   return uint32_t(spaces_.size() - 1);
 }
 
-SpaceSpec CapabilityStore::space(uint32_t space) const {
-  ReadLock lock(mutex_);
-  return at(space).spec;
-}
+SpaceSpec CapabilityStore::space(uint32_t space) const { return at(space).spec; }
 
 uint32_t CapabilityStore::space_count() const {
-  ReadLock lock(mutex_);
+  const std::shared_lock lock(mutex_);
   return uint32_t(spaces_.size());
 }
 
 void CapabilityStore::check_publish(uint32_t space, const Offers& offers,
                                     std::span<const uint32_t> expected) const {
-  ReadLock lock(mutex_);
   const CapabilitySpace& s = at(space);
+  const Lock lock(s.writer);
   const size_t count = offers.agents.size();
   check_dim("vectors", offers.vectors.columns, s.spec.dim);
   if (offers.vectors.rows != count)
@@ -154,8 +129,8 @@ void CapabilityStore::check_publish(uint32_t space, const Offers& offers,
     throw Error(
         ErrorCode::bad_array, "versions",
         std::to_string(expected.size()) + " versions for " + std::to_string(count) + " offers");
-  if (count > size_t(index_none) - 1 - s.row_count)
-    throw Error(ErrorCode::too_large, "agents", s.row_count + count, index_none - 1);
+  if (count > size_t(index_none) - 1 - s.row_count())
+    throw Error(ErrorCode::too_large, "agents", s.row_count() + count, index_none - 1);
   check_agents(offers.agents);
 
   for (size_t i = 0; i < offers.price.values.size(); ++i)
@@ -182,65 +157,73 @@ void CapabilityStore::apply_publish(uint32_t space, const Offers& offers,
                                     std::span<const uint32_t> expected,
                                     const std::function<uint32_t(uint32_t)>& tenant,
                                     std::span<uint32_t> versions_out) {
-  WriteLock lock(mutex_);
   CapabilitySpace& s = at(space);
-  for (size_t i = 0; i < offers.agents.size(); ++i) {
-    const uint32_t agent = offers.agents[i];
-    uint32_t row = s.rows.find(agent, offers.offer);
-    if (row == index_none) {
-      row = s.append();
-      s.rows.add(agent, offers.offer, row);
+  std::vector<uint32_t> rows(offers.agents.size());
+  {
+    const Lock vectors(s.vectors_writer), lock(s.writer);
+    for (size_t i = 0; i < offers.agents.size(); ++i) {
+      const uint32_t agent = offers.agents[i];
+      uint32_t& row = rows[i];
+      row = s.rows.find(agent, offers.offer);
+      if (row == index_none) {
+        row = s.append();
+        s.rows.add(agent, offers.offer, row);
+      }
+      const RowBlock& b = s.block(row);
+      const uint32_t slot = CapabilitySpace::slot(row);
+      Attributes a;
+      a.agent = agent;
+      a.offer = offers.offer;
+      a.version = expected.empty() ? b.version[slot] + 1 : expected[i];
+      a.tenant = tenant(agent);
+      a.price = offers.price[i];
+      a.updated = int64_t(++s.publish_count);
+      a.load = float(b.open[slot]);
+      a.reputation = b.reputation[slot];
+      a.tier = offers.tier[i];
+      a.skills = offers.skills[i];
+      a.region = offers.region[i];
+      a.policy_bits = offers.policy_bits[i];
+      a.slots = offers.slots[i];
+      const float* vector = offers.vectors.row(i);
+      s.put(row, a, vector, checked_norm("vectors", i, vector, s.spec.dim));
+      s.hash.mark(row);
+      if (!versions_out.empty()) versions_out[i] = a.version;
     }
-    RowBlock& b = s.block(row);
-    const uint32_t slot = CapabilitySpace::slot(row);
-
-    const float* vector = offers.vectors.row(i);
-    const double norm = checked_norm("vectors", i, vector, s.spec.dim);
-    s.write_vector(row, vector, norm);
-
-    b.agent[slot] = agent;
-    b.offer[slot] = offers.offer;
-    b.version[slot] = expected.empty() ? b.version[slot] + 1 : expected[i];
-    b.tenant[slot] = tenant(agent);
-    b.price[slot] = offers.price[i];
-    b.tier[slot] = offers.tier[i];
-    b.skills[slot] = offers.skills[i];
-    b.region[slot] = offers.region[i];
-    b.policy_bits[slot] = offers.policy_bits[i];
-    b.slots[slot] = offers.slots[i];
-    b.flags[slot] |= row_found;
-    s.refresh_room(row);
-    s.hash.mark(row);
-    if (!versions_out.empty()) versions_out[i] = b.version[slot];
+    s.encode(rows, 1);
   }
+  settle(s);
 }
 
 uint32_t CapabilityStore::row_find(uint32_t space, uint32_t agent, uint32_t offer) const {
-  ReadLock lock(mutex_);
-  return at(space).rows.find(agent, offer);
+  const CapabilitySpace& s = at(space);
+  const Lock lock(s.writer);
+  return s.rows.find(agent, offer);
 }
 
 void CapabilityStore::apply_withdraw(uint32_t space, uint32_t row) {
-  WriteLock lock(mutex_);
   CapabilitySpace& s = at(space);
-  HANSE_ASSERT(row < s.row_count);
-  uint8_t& flags = s.block(row).flags[CapabilitySpace::slot(row)];
-  flags = uint8_t(flags & ~row_found);
-  s.hash.mark(row);
+  {
+    const Lock vectors(s.vectors_writer), lock(s.writer);
+    HANSE_ASSERT(row < s.row_count());
+    s.withdraw(row);
+    s.hash.mark(row);
+  }
+  settle(s);
 }
 
 void CapabilityStore::apply_price(uint32_t space, uint32_t row, int64_t price) {
-  WriteLock lock(mutex_);
   CapabilitySpace& s = at(space);
-  HANSE_ASSERT(row < s.row_count && price >= 0);
-  s.block(row).price[CapabilitySpace::slot(row)] = price;
+  const Lock lock(s.writer);
+  HANSE_ASSERT(row < s.row_count() && price >= 0);
+  s.set_price(row, price);
   s.hash.mark(row);
 }
 
 CapabilityStore::Row CapabilityStore::row(uint32_t space, uint32_t row) const {
-  ReadLock lock(mutex_);
   const CapabilitySpace& s = at(space);
-  HANSE_ASSERT(row < s.row_count);
+  const Lock lock(s.writer);
+  HANSE_ASSERT(row < s.row_count());
   const RowBlock& b = s.block(row);
   const uint32_t i = CapabilitySpace::slot(row);
   return {.agent = b.agent[i],
@@ -257,93 +240,140 @@ CapabilityStore::Row CapabilityStore::row(uint32_t space, uint32_t row) const {
           .found = (b.flags[i] & row_found) != 0};
 }
 
-uint32_t CapabilityStore::row_count(uint32_t space) const {
-  ReadLock lock(mutex_);
-  return at(space).row_count;
-}
+uint32_t CapabilityStore::row_count(uint32_t space) const { return at(space).row_count(); }
 
 std::vector<float> CapabilityStore::vector(uint32_t space, uint32_t row) const {
-  ReadLock lock(mutex_);
   const CapabilitySpace& s = at(space);
-  HANSE_ASSERT(row < s.row_count);
+  const Lock lock(s.writer);
+  HANSE_ASSERT(row < s.row_count());
   return {s.vector(row), s.vector(row) + s.spec.dim};
 }
 
 void CapabilityStore::apply_open(uint32_t space, uint32_t row, int32_t change) {
-  WriteLock lock(mutex_);
   CapabilitySpace& s = at(space);
-  HANSE_ASSERT(row < s.row_count);
-  uint32_t& open = s.block(row).open[CapabilitySpace::slot(row)];
+  const Lock lock(s.writer);
+  HANSE_ASSERT(row < s.row_count());
+  const uint32_t open = s.block(row).open[CapabilitySpace::slot(row)];
   HANSE_ASSERT(int64_t(open) + change >= 0 && int64_t(open) + change <= UINT32_MAX);
-  open = uint32_t(int64_t(open) + change);
-  s.refresh_room(row);
+  s.set_open(row, uint32_t(int64_t(open) + change));
+  s.set_load(row, float(int64_t(open) + change));
 }
 
 bool CapabilityStore::has_slot(uint32_t space, uint32_t row) const {
-  ReadLock lock(mutex_);
   const CapabilitySpace& s = at(space);
-  HANSE_ASSERT(row < s.row_count);
-  return (s.block(row).flags[CapabilitySpace::slot(row)] & row_has_room) != 0;
+  HANSE_ASSERT(row < s.row_count());
+  return (peek(s.block(row).flags[CapabilitySpace::slot(row)]) & row_has_room) != 0;
 }
 
 void CapabilityStore::refresh_live(uint64_t epoch, const std::function<bool(uint32_t)>& live) {
   if (live_epoch() == epoch) return;
-  WriteLock lock(mutex_);
-  for (const auto& s : spaces_)
-    for (uint32_t row = 0; row < s->row_count; ++row) {
-      RowBlock& b = s->block(row);
-      const uint32_t i = CapabilitySpace::slot(row);
-      b.flags[i] = uint8_t(live(b.agent[i]) ? b.flags[i] | row_live : b.flags[i] & ~row_live);
-    }
-  live_epoch_ = epoch;
+  for (uint32_t number = 0; number < space_count(); ++number) {
+    CapabilitySpace& s = at(number);
+    const Lock lock(s.writer);
+    for (uint32_t row = 0; row < s.row_count(); ++row)
+      s.set_flag(row, row_live, live(s.block(row).agent[CapabilitySpace::slot(row)]));
+  }
+  live_epoch_.store(epoch, std::memory_order_release);
 }
 
-uint64_t CapabilityStore::live_epoch() const {
-  ReadLock lock(mutex_);
-  return live_epoch_;
+uint64_t CapabilityStore::live_epoch() const { return live_epoch_.load(std::memory_order_acquire); }
+
+void CapabilityStore::search(uint32_t space, MatrixView<const float> queries,
+                             std::span<const Feasible> feasible, const SearchOptions& options,
+                             MatrixView<Match> matches_out, std::span<int32_t> counts_out) const {
+  const CapabilitySpace& s = at(space);
+  const SearchRequest request{queries, feasible, options, matches_out, counts_out};
+  check_search(s, request);
+  search_space(s, table_, request);
 }
 
 void CapabilityStore::search(uint32_t space, MatrixView<const float> queries,
                              std::span<const Feasible> feasible, uint32_t k,
                              MatrixView<Match> matches_out, std::span<int32_t> counts_out,
                              uint32_t threads) const {
-  ReadLock lock(mutex_);
+  SearchOptions options;
+  options.k = k;
+  options.threads = threads;
+  search(space, queries, feasible, options, matches_out, counts_out);
+}
+
+std::vector<AuctionCandidate> CapabilityStore::candidates(uint32_t space,
+                                                          std::span<const float> query,
+                                                          const Feasible& feasible,
+                                                          const SearchOptions& options) const {
+  if (options.rankings.size() > 1)
+    throw Error(ErrorCode::bad_array, "rankings", options.rankings.size(), 1);
+  // Asks are compared by who holds the auction.
+  Ranking quality = options.rankings.empty() ? Ranking{} : options.rankings[0];
+  quality.price = 0;
+  quality.explore = 0;
+  SearchOptions inner = options;
+  inner.rankings = {&quality, 1};
+  std::vector<Match> matches(options.k);
+  int32_t count = 0;
+  search(space, {query.data(), 1, query.size()}, {&feasible, 1}, inner,
+         {matches.data(), 1, options.k}, {&count, 1});
   const CapabilitySpace& s = at(space);
-  const SearchRequest request{queries, feasible, k, matches_out, counts_out, threads};
-  check_search(s, request);
-  search_space(s, table_, request);
+  std::vector<AuctionCandidate> found;
+  for (const Match& m : std::span(matches).first(size_t(count)))
+    found.push_back({m.row, m.agent, m.offer, m.version,
+                     peek(s.block(m.row).price[CapabilitySpace::slot(m.row)]), double(m.score)});
+  return found;
 }
 
 Refusals CapabilityStore::explain(uint32_t space, const Feasible& feasible) const {
-  ReadLock lock(mutex_);
-  const CapabilitySpace& s = at(space);
-  const MaskTests tests = mask_tests(feasible);
-  Refusals refusals;
-  for (uint32_t row = 0; row < s.row_count; ++row)
-    count_refusal(s.block(row), CapabilitySpace::slot(row), feasible, tests, refusals);
-  return refusals;
+  return explain_space(at(space), feasible);
+}
+
+void CapabilityStore::settle(CapabilitySpace& space) {
+  if (fold_at_once_)
+    while (space.fold(rows_in_fold, 1) != 0) continue;
+  else if (folder_ && space.pending_count() != 0)
+    folder_->wake();
+}
+
+void CapabilityStore::fold_later() { fold_at_once_ = false; }
+
+void CapabilityStore::fold_in_background() {
+  fold_later();
+  folder_ = std::make_unique<Folder>([this] { return fold(rows_in_fold, 1) != 0; });
+}
+
+void CapabilityStore::stop_folding() {
+  if (folder_) folder_->stop();
+}
+
+uint32_t CapabilityStore::fold(uint32_t row_max, uint32_t threads) {
+  uint32_t folded = 0;
+  for (uint32_t number = 0; number < space_count() && folded < row_max; ++number)
+    folded += at(number).fold(row_max - folded, threads);
+  return folded;
 }
 
 Digest CapabilityStore::state_hash() const {
-  WriteLock lock(mutex_);  // the chunks that changed are hashed anew and remembered
   ByteWriter writer;
-  writer.put(uint32_t(spaces_.size()));
-  for (const auto& s : spaces_) {
-    writer.put_text(s->spec.name);
-    writer.put(s->spec.dim);
-    writer.put(s->spec.metric);
-    writer.put_text(s->spec.model);
-    writer.put(s->row_count);
-    writer.put_digest(s->hash.digest(
-        s->row_count, [&](uint32_t row, ByteWriter& out) { encode_row(*s, row, out); }));
+  writer.put(space_count());
+  for (uint32_t number = 0; number < space_count(); ++number) {
+    CapabilitySpace& s = at(number);
+    const Lock lock(s.writer);  // the chunks that changed are hashed anew and remembered
+    writer.put_text(s.spec.name);
+    writer.put(s.spec.dim);
+    writer.put(s.spec.metric);
+    writer.put_text(s.spec.model);
+    writer.put(s.row_count());
+    writer.put_digest(s.hash.digest(
+        s.row_count(), [&](uint32_t row, ByteWriter& out) { encode_row(s, row, out); }));
   }
   return sha256(writer.bytes());
 }
 
 uint64_t CapabilityStore::memory_bytes() const {
-  ReadLock lock(mutex_);
   uint64_t bytes = 0;
-  for (const auto& s : spaces_) bytes += s->memory_bytes();
+  for (uint32_t number = 0; number < space_count(); ++number) {
+    const CapabilitySpace& s = at(number);
+    const Lock lock(s.writer);
+    bytes += s.memory_bytes();
+  }
   return bytes;
 }
 

@@ -32,58 +32,36 @@ struct Avx2 {
 
 struct Avx2Words {
   static __m256i load(const void* p) { return _mm256_loadu_si256(static_cast<const __m256i*>(p)); }
-  static uint64_t bits8(__m256i x) { return uint32_t(_mm256_movemask_epi8(x)); }
-  static uint64_t bits32(__m256i x) { return uint32_t(_mm256_movemask_ps(_mm256_castsi256_ps(x))); }
-  static uint64_t bits64(__m256i x) { return uint32_t(_mm256_movemask_pd(_mm256_castsi256_pd(x))); }
-
-  static uint64_t equal(const uint8_t* values, uint8_t wanted) {
-    const __m256i want = _mm256_set1_epi8(char(wanted));
-    return bits8(_mm256_cmpeq_epi8(load(values), want)) |
-           bits8(_mm256_cmpeq_epi8(load(values + 32), want)) << 32;
+  // The pack works on 128-bit halves; the permutation puts its quarters in order.
+  static uint64_t bits16(__m256i low, __m256i high) {
+    const __m256i packed = _mm256_packs_epi16(low, high);
+    return uint32_t(_mm256_movemask_epi8(_mm256_permute4x64_epi64(packed, 0b11011000)));
   }
-  static uint64_t equal(const uint16_t* values, uint16_t wanted) {
-    const __m256i want = _mm256_set1_epi16(short(wanted));
+
+  static uint64_t between(const uint16_t* values, uint16_t least, uint16_t most, uint64_t& edges) {
+    const __m256i lowest = _mm256_set1_epi16(short(least)),
+                  highest = _mm256_set1_epi16(short(most));
+    const auto inside = [&](__m256i x) {
+      return _mm256_cmpeq_epi16(x, _mm256_min_epu16(_mm256_max_epu16(x, lowest), highest));
+    };
+    const auto edge = [&](__m256i x) {
+      return _mm256_or_si256(_mm256_cmpeq_epi16(x, lowest), _mm256_cmpeq_epi16(x, highest));
+    };
     uint64_t word = 0;
     for (uint32_t i = 0; i < rows_in_word; i += 32) {
-      const __m256i low = _mm256_cmpeq_epi16(load(values + i), want);
-      const __m256i high = _mm256_cmpeq_epi16(load(values + i + 16), want);
-      // The pack works on 128-bit halves; the permutation puts its quarters in order.
-      const __m256i packed = _mm256_permute4x64_epi64(_mm256_packs_epi16(low, high), 0b11011000);
-      word |= bits8(packed) << i;
+      const __m256i a = load(values + i), b = load(values + i + 16);
+      word |= bits16(inside(a), inside(b)) << i;
+      edges |= bits16(edge(a), edge(b)) << i;
     }
     return word;
   }
-  static uint64_t equal(const uint32_t* values, uint32_t wanted) {
-    const __m256i want = _mm256_set1_epi32(int(wanted));
-    uint64_t word = 0;
-    for (uint32_t i = 0; i < rows_in_word; i += 8)
-      word |= bits32(_mm256_cmpeq_epi32(load(values + i), want)) << i;
-    return word;
-  }
-  static uint64_t between(const uint8_t* values, uint8_t low, uint8_t high) {
-    const __m256i lowest = _mm256_set1_epi8(char(low)), highest = _mm256_set1_epi8(char(high));
+  static uint64_t between(const uint8_t* values, uint8_t least, uint8_t most) {
+    const __m256i low = _mm256_set1_epi8(char(least)), high = _mm256_set1_epi8(char(most));
     uint64_t word = 0;
     for (uint32_t i = 0; i < rows_in_word; i += 32) {
       const __m256i x = load(values + i);
-      const __m256i clamped = _mm256_min_epu8(_mm256_max_epu8(x, lowest), highest);
-      word |= bits8(_mm256_cmpeq_epi8(x, clamped)) << i;
-    }
-    return word;
-  }
-  static uint64_t at_most(const int64_t* values, int64_t bound) {
-    const __m256i most = _mm256_set1_epi64x(bound);
-    uint64_t above = 0;
-    for (uint32_t i = 0; i < rows_in_word; i += 4)
-      above |= bits64(_mm256_cmpgt_epi64(load(values + i), most)) << i;
-    return ~above;
-  }
-  static uint64_t match(const uint64_t* values, uint64_t mask, uint64_t want) {
-    const __m256i masks = _mm256_set1_epi64x(int64_t(mask));
-    const __m256i wants = _mm256_set1_epi64x(int64_t(want));
-    uint64_t word = 0;
-    for (uint32_t i = 0; i < rows_in_word; i += 4) {
-      const __m256i kept = _mm256_and_si256(load(values + i), masks);
-      word |= bits64(_mm256_cmpeq_epi64(kept, wants)) << i;
+      const __m256i clamped = _mm256_min_epu8(_mm256_max_epu8(x, low), high);
+      word |= uint64_t(uint32_t(_mm256_movemask_epi8(_mm256_cmpeq_epi8(x, clamped)))) << i;
     }
     return word;
   }
@@ -91,8 +69,9 @@ struct Avx2Words {
 
 }  // namespace
 
-const SearchTable search_table_avx2 = {CpuLevel::avx2, Avx2::queries_in_tile, score_tile<Avx2>,
-                                       mask_words<Avx2Words>};
+const SearchTable search_table_avx2 = {CpuLevel::avx2,      Avx2::queries_in_tile,
+                                       score_tile<Avx2>,    between16<Avx2Words>,
+                                       between8<Avx2Words>, count_bits};
 
 const SearchTable* const search_tables_native[] = {&search_table_avx2, &search_table_avx512,
                                                    nullptr};

@@ -32,48 +32,27 @@ struct Avx512 {
 };
 
 struct Avx512Words {
-  static uint64_t equal(const uint8_t* values, uint8_t wanted) {
-    return _mm512_cmpeq_epi8_mask(_mm512_loadu_si512(values), _mm512_set1_epi8(char(wanted)));
-  }
-  static uint64_t equal(const uint16_t* values, uint16_t wanted) {
-    const __m512i want = _mm512_set1_epi16(short(wanted));
-    return uint64_t(_mm512_cmpeq_epi16_mask(_mm512_loadu_si512(values), want)) |
-           uint64_t(_mm512_cmpeq_epi16_mask(_mm512_loadu_si512(values + 32), want)) << 32;
-  }
-  static uint64_t equal(const uint32_t* values, uint32_t wanted) {
-    const __m512i want = _mm512_set1_epi32(int(wanted));
+  static uint64_t between(const uint16_t* values, uint16_t least, uint16_t most, uint64_t& edges) {
+    const __m512i low = _mm512_set1_epi16(short(least)), high = _mm512_set1_epi16(short(most));
     uint64_t word = 0;
-    for (uint32_t i = 0; i < rows_in_word; i += 16)
-      word |= uint64_t(_mm512_cmpeq_epi32_mask(_mm512_loadu_si512(values + i), want)) << i;
-    return word;
-  }
-  static uint64_t between(const uint8_t* values, uint8_t low, uint8_t high) {
-    const __m512i x = _mm512_loadu_si512(values);
-    return _mm512_cmpge_epu8_mask(x, _mm512_set1_epi8(char(low))) &
-           _mm512_cmple_epu8_mask(x, _mm512_set1_epi8(char(high)));
-  }
-  static uint64_t at_most(const int64_t* values, int64_t bound) {
-    const __m512i most = _mm512_set1_epi64(bound);
-    uint64_t word = 0;
-    for (uint32_t i = 0; i < rows_in_word; i += 8)
-      word |= uint64_t(_mm512_cmple_epi64_mask(_mm512_loadu_si512(values + i), most)) << i;
-    return word;
-  }
-  static uint64_t match(const uint64_t* values, uint64_t mask, uint64_t want) {
-    const __m512i masks = _mm512_set1_epi64(int64_t(mask));
-    const __m512i wants = _mm512_set1_epi64(int64_t(want));
-    uint64_t word = 0;
-    for (uint32_t i = 0; i < rows_in_word; i += 8) {
-      const __m512i kept = _mm512_and_si512(_mm512_loadu_si512(values + i), masks);
-      word |= uint64_t(_mm512_cmpeq_epi64_mask(kept, wants)) << i;
+    for (uint32_t i = 0; i < rows_in_word; i += 32) {
+      const __m512i x = _mm512_loadu_si512(values + i);
+      word |= uint64_t(_mm512_cmpge_epu16_mask(x, low) & _mm512_cmple_epu16_mask(x, high)) << i;
+      edges |= uint64_t(_mm512_cmpeq_epi16_mask(x, low) | _mm512_cmpeq_epi16_mask(x, high)) << i;
     }
     return word;
+  }
+  static uint64_t between(const uint8_t* values, uint8_t least, uint8_t most) {
+    const __m512i x = _mm512_loadu_si512(values);
+    return _mm512_cmpge_epu8_mask(x, _mm512_set1_epi8(char(least))) &
+           _mm512_cmple_epu8_mask(x, _mm512_set1_epi8(char(most)));
   }
 };
 
 }  // namespace
 
-const SearchTable search_table_avx512 = {CpuLevel::avx512, Avx512::queries_in_tile,
-                                         score_tile<Avx512>, mask_words<Avx512Words>};
+const SearchTable search_table_avx512 = {CpuLevel::avx512,      Avx512::queries_in_tile,
+                                         score_tile<Avx512>,    between16<Avx512Words>,
+                                         between8<Avx512Words>, count_bits};
 
 }  // namespace hanse

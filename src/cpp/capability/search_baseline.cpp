@@ -33,7 +33,8 @@ struct Plain {
 
 }  // namespace
 
-const SearchTable search_table_baseline = {CpuLevel::baseline, Plain::queries_in_tile,
-                                           score_tile<Plain>, mask_words<PlainWords>};
+const SearchTable search_table_baseline = {CpuLevel::baseline,   Plain::queries_in_tile,
+                                           score_tile<Plain>,    between16<PlainWords>,
+                                           between8<PlainWords>, count_bits};
 
 }  // namespace hanse

@@ -100,51 +100,44 @@ uint32_t score_tile(const ScoreJob& job) {
   return 0;
 }
 
-// A word of 64 rows at a time; the cheap and telling tests first, and no more once none is left.
+// A word of 64 rows at a time, and none for words that are 0 already.
 template <class W>
-uint64_t mask_word(const MaskColumns& c, const MaskTests& t, uint32_t first) {
-  uint64_t word = W::equal(c.flags + first, t.flags);
-  if (t.test_tenant && word != 0) word &= W::equal(c.tenant + first, t.tenant);
-  if (t.test_tier && word != 0) word &= W::between(c.tier + first, t.tier_min, t.tier_max);
-  if (t.test_region && word != 0) word &= W::equal(c.region + first, t.region);
-  if (t.test_price && word != 0) word &= W::at_most(c.price + first, t.price_max);
-  if (t.test_skills && word != 0) word &= W::match(c.skills + first, t.skills_mask, t.skills_want);
-  if (t.test_skills_any && word != 0) word &= ~W::match(c.skills + first, t.skills_any, 0);
-  if (t.test_policy && word != 0)
-    word &= W::match(c.policy_bits + first, t.policy_mask, t.policy_want);
-  if (t.test_exclude && word != 0) word &= ~W::equal(c.agent + first, t.exclude_agent);
-  return word;
+void between16(const uint16_t* values, uint32_t word_count, uint16_t least, uint16_t most,
+               uint64_t* words, uint64_t* edges_out) {
+  for (uint32_t w = 0; w < word_count; ++w, values += rows_in_word) {
+    edges_out[w] = 0;
+    if (words[w] != 0) words[w] &= W::between(values, least, most, edges_out[w]);
+  }
 }
 
 template <class W>
-void mask_words(const MaskColumns& columns, const MaskTests& tests, uint32_t word_count,
-                uint64_t* words_out) {
-  for (uint32_t word = 0; word < word_count; ++word)
-    words_out[word] = tests.never ? 0 : mask_word<W>(columns, tests, word * rows_in_word);
+void between8(const uint8_t* values, uint32_t word_count, uint8_t least, uint8_t most,
+              uint64_t* words) {
+  for (uint32_t w = 0; w < word_count; ++w, values += rows_in_word)
+    if (words[w] != 0) words[w] &= W::between(values, least, most);
 }
 
-// The masks without vector instructions: the reference, and what NEON uses.
+// Here, because only these files may use the processor's own instruction for it.
+inline uint32_t count_bits(const uint64_t* words, uint32_t word_count) {
+  uint32_t count = 0;
+  for (uint32_t w = 0; w < word_count; ++w) count += uint32_t(__builtin_popcountll(words[w]));
+  return count;
+}
+
+// Without vector instructions: the reference, and what NEON uses.
 struct PlainWords {
-  template <class T>
-  static uint64_t equal(const T* values, T wanted) {
+  static uint64_t between(const uint16_t* values, uint16_t least, uint16_t most, uint64_t& edges) {
     uint64_t word = 0;
-    for (uint32_t i = 0; i < rows_in_word; ++i) word |= uint64_t(values[i] == wanted) << i;
+    for (uint32_t i = 0; i < rows_in_word; ++i) {
+      word |= uint64_t(values[i] >= least && values[i] <= most) << i;
+      edges |= uint64_t(values[i] == least || values[i] == most) << i;
+    }
     return word;
   }
-  static uint64_t between(const uint8_t* values, uint8_t low, uint8_t high) {
+  static uint64_t between(const uint8_t* values, uint8_t least, uint8_t most) {
     uint64_t word = 0;
     for (uint32_t i = 0; i < rows_in_word; ++i)
-      word |= uint64_t(values[i] >= low && values[i] <= high) << i;
-    return word;
-  }
-  static uint64_t at_most(const int64_t* values, int64_t bound) {
-    uint64_t word = 0;
-    for (uint32_t i = 0; i < rows_in_word; ++i) word |= uint64_t(values[i] <= bound) << i;
-    return word;
-  }
-  static uint64_t match(const uint64_t* values, uint64_t mask, uint64_t want) {
-    uint64_t word = 0;
-    for (uint32_t i = 0; i < rows_in_word; ++i) word |= uint64_t((values[i] & mask) == want) << i;
+      word |= uint64_t(values[i] >= least && values[i] <= most) << i;
     return word;
   }
 };

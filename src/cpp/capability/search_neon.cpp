@@ -29,8 +29,9 @@ struct Neon {
 
 }  // namespace
 
-const SearchTable search_table_neon = {CpuLevel::neon, Neon::queries_in_tile, score_tile<Neon>,
-                                       mask_words<PlainWords>};
+const SearchTable search_table_neon = {CpuLevel::neon,       Neon::queries_in_tile,
+                                       score_tile<Neon>,     between16<PlainWords>,
+                                       between8<PlainWords>, count_bits};
 
 const SearchTable* const search_tables_native[] = {&search_table_neon, nullptr};
 

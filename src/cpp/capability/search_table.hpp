@@ -1,5 +1,8 @@
-// What one instruction set gives to the search: scores of rows against a few queries, and
-// feasibility masks over columns. Internal to this concept.
+// What one instruction set gives to the search: scores of rows against a few queries, and tests of
+// columns. Internal to this concept.
+//
+// These loops read cells that a writer may change meanwhile. A cell is read whole, and what they
+// find is looked up again before it is answered; so no thread sanitizer watches them.
 //
 // The files that fill these tables are compiled with flags that the machine may not have, so this
 // header holds plain data only: no inline function of the standard library may end up in them.
@@ -35,39 +38,17 @@ struct ScoreJob {
   ScoreHit* hits_out;  // [row_count * query_count]: only scores above the threshold
 };
 
-// Columns of one block of rows, padded to whole words.
-struct MaskColumns {
-  const uint8_t* flags;
-  const uint8_t* tier;
-  const uint16_t* region;
-  const uint32_t* agent;
-  const uint32_t* tenant;
-  const int64_t* price;
-  const uint64_t* skills;
-  const uint64_t* policy_bits;
-};
-
-// A conjunction; a test whose switch is off is not evaluated.
-struct MaskTests {
-  int64_t price_max;
-  uint64_t skills_mask, skills_want, skills_any;  // (x & mask) == want, (x & any) != 0
-  uint64_t policy_mask, policy_want;
-  uint32_t tenant, exclude_agent;
-  uint16_t region;
-  uint8_t tier_min, tier_max, flags;
-  bool never;  // contradictory: nothing is feasible
-  bool test_price, test_tier, test_skills, test_skills_any, test_policy, test_tenant, test_exclude,
-      test_region;
-
-  bool operator==(const MaskTests&) const = default;
-};
-
 struct SearchTable {
   CpuLevel level;
   uint32_t queries_in_tile;                // at most queries_in_tile_max
   uint32_t (*score)(const ScoreJob& job);  // -> number of hits
-  void (*mask)(const MaskColumns& columns, const MaskTests& tests, uint32_t word_count,
-               uint64_t* words_out);
+  // words &= least <= value <= most, for the 64 values of each word that is not 0 yet.
+  // edges_out: values at either end of the range.
+  void (*between16)(const uint16_t* values, uint32_t word_count, uint16_t least, uint16_t most,
+                    uint64_t* words, uint64_t* edges_out);
+  void (*between8)(const uint8_t* values, uint32_t word_count, uint8_t least, uint8_t most,
+                   uint64_t* words);
+  uint32_t (*count_bits)(const uint64_t* words, uint32_t word_count);
 };
 
 extern const SearchTable search_table_baseline;

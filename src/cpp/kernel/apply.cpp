@@ -37,6 +37,8 @@ void Kernel::Inner::apply(const Envelope&, Position, AgentsAddedRecord& record) 
 
 void Kernel::Inner::apply(const Envelope&, Position, AgentRevokedRecord& record) {
   agents.apply_revoke(record.agent);
+  durable.apply_close([&](uint32_t agent) { return agents.within(agent, record.agent); },
+                      Outcome::revoked);
   directory_version.fetch_add(1);
 }
 
@@ -258,6 +260,10 @@ ConceptHashes Kernel::Inner::state_hash() const {
   for (const Digest* digest :
        {&hashes.agent, &hashes.capability, &hashes.policy, &hashes.ledger, &hashes.task})
     all.put_digest(*digest);
+  if (!durable.empty()) {
+    hashes.mailbox = durable.state_hash();
+    all.put_digest(*hashes.mailbox);
+  }
   hashes.all = sha256(all.bytes());
   return hashes;
 }

@@ -177,7 +177,7 @@ void Kernel::match(AgentId actor, const MatchRequest& request, std::span<AgentId
   Inner& in = *inner_;
   in.check_open();
   space_spec(request.space);
-  const size_t cells = request.queries.rows * request.k;
+  const size_t cells = request.queries.rows * request.options.k;
   for (const auto& [name, size] : {std::pair{"agents_out", agents_out.size()},
                                    {"offers_out", offers_out.size()},
                                    {"versions_out", versions_out.size()},
@@ -189,9 +189,8 @@ void Kernel::match(AgentId actor, const MatchRequest& request, std::span<AgentId
   }
   in.refresh_live();
   std::vector<Match> matches(cells);
-  in.capabilities.search(request.space, request.queries, request.feasible, request.k,
-                         {matches.data(), request.queries.rows, request.k}, counts_out,
-                         request.threads);
+  in.capabilities.search(request.space, request.queries, request.feasible, request.options,
+                         {matches.data(), request.queries.rows, request.options.k}, counts_out);
   for (size_t i = 0; i < cells; ++i) {
     const Match& match = matches[i];
     agents_out[i] = match.row == index_none ? id_none : make_id(match.agent, 1);

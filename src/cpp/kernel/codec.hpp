@@ -4,6 +4,7 @@
 #include <string>
 #include <utility>
 
+#include "kernel/durable_records.hpp"
 #include "kernel/records.hpp"
 
 namespace hanse {
@@ -182,6 +183,12 @@ void visit_record(const Envelope& envelope, ByteReader& reader, Visit&& visit) {
       return visit(decode_body<RedeliveredRecord>(reader));
     case RecordType::refusals_counted:
       return visit(decode_body<RefusalsCountedRecord>(reader));
+    case RecordType::durable_declared:
+      return visit(decode_body<DurableDeclaredRecord>(reader));
+    case RecordType::durable_committed:
+      return visit(decode_body<DurableCommittedRecord>(reader));
+    case RecordType::durable_returned:
+      return visit(decode_body<DurableReturnedRecord>(reader));
   }
   throw Error(ErrorCode::log_version, "record type",
               std::to_string(uint16_t(envelope.type)) + " is not known to this version");

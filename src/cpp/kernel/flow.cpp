@@ -8,18 +8,27 @@
 namespace hanse {
 
 void Flow::sync(const AgentTable& agents, uint64_t policy_epoch, uint64_t version) {
-  const auto known = uint32_t(live_.size());
+  const auto known = uint32_t(groups_.size());
   const uint32_t from = agents.epoch() == revocation_epoch_ ? known : 0;
-  live_.resize(agents.count());
   groups_.resize(agents.count());
   mailboxes.resize(agents.count());
   for (uint32_t i = from; i < agents.count(); ++i) {
     const bool live = agents.live(i);
     // What waits for a revoked agent becomes dead letters, in the ring too: it may have come and
     // gone before anyone drained.
-    if ((i >= known || live_[i]) && !live) mailboxes.close_box(agents.id_at(i), Outcome::revoked);
-    live_[i] = live;
-    groups_[i] = i == 0 ? 0 : agents.parent(i);
+    if ((i >= known || groups_[i] != revoked) && !live)
+      mailboxes.close_box(agents.id_at(i), Outcome::revoked);
+    const uint32_t group = i == 0 ? 0 : agents.parent(i);
+    if (i >= known) mailboxes.set_group(agents.id_at(i), group);
+    groups_[i] = live ? group : revoked;
+  }
+  blocks_.resize((agents.count() + (1u << block_bits) - 1) >> block_bits);
+  for (uint32_t block = from >> block_bits; block < blocks_.size(); ++block) {
+    const uint32_t begin = block << block_bits;
+    const uint32_t end = std::min(begin + (1u << block_bits), agents.count());
+    bool uniform = true;
+    for (uint32_t i = begin; i < end; ++i) uniform &= groups_[i] == groups_[begin];
+    blocks_[block] = uniform ? groups_[begin] : block_mixed;
   }
   if (policy_epoch != policy_epoch_) std::fill(bits_.begin(), bits_.end(), Bit{});
   revocation_epoch_ = agents.epoch();
@@ -117,20 +126,19 @@ void Kernel::send_many(AgentId sender, std::span<const AgentId> to,
   for (const uint32_t size : sizes)
     if (size > payloads.columns)
       throw Error(ErrorCode::out_of_range, "sizes", size, payloads.columns);
-  bool all = true;
-  for (size_t i = 0; i < to.size(); ++i) {
-    outcomes_out[i] = in.admit(sender, to[i]);
-    all &= outcomes_out[i] == Outcome::ok;
+  std::fill(outcomes_out.begin(), outcomes_out.end(), Outcome::ok);
+  MessageHeader header;
+  header.sender = sender;
+  if (in.flow->mailboxes.owned_by_caller()) {
+    in.sync_flow();
+    in.flow->admit_many(sender, to, outcomes_out, [&in](uint32_t from, uint32_t at) {
+      std::lock_guard lock(in.writer);
+      return in.send_allowed(from, at);
+    });
+  } else {
+    for (size_t i = 0; i < to.size(); ++i) outcomes_out[i] = in.admit(sender, to[i]);
   }
-  if (all) {
-    in.flow->mailboxes.send_many(sender, to, payloads, sizes, outcomes_out);
-    return;
-  }
-  for (size_t i = 0; i < to.size(); ++i) {
-    if (outcomes_out[i] != Outcome::ok) continue;
-    const size_t size = sizes.empty() ? payloads.columns : sizes[i];
-    outcomes_out[i] = in.flow->mailboxes.send({to[i], sender}, {payloads.row(i), size});
-  }
+  in.flow->mailboxes.send_many(header, to, payloads, sizes, outcomes_out);
 }
 
 // The mutex is held, or replay runs.
@@ -208,6 +216,17 @@ bool Kernel::Inner::take_delivery(std::deque<PendingDelivery>& queue, Delivery& 
   return false;
 }
 
+void Kernel::own_flow() {
+  inner_->check_open();
+  inner_->flow->mailboxes.own();
+  inner_->sync_flow();
+}
+
+size_t Kernel::run_native(size_t count_max) {
+  own_flow();
+  return inner_->flow->mailboxes.run_native(count_max, inner_->clock->now_ns());
+}
+
 size_t Kernel::drain(MessageBatch& batch, std::vector<Delivery>& deliveries, size_t count_max) {
   Inner& in = *inner_;
   in.check_open();
@@ -226,6 +245,7 @@ size_t Kernel::drain(MessageBatch& batch, std::vector<Delivery>& deliveries, siz
       payloads.push_back(std::move(payload));
     }
     if (in.deliveries.empty()) in.deliveries_of.clear();
+    in.take_durable(count_max, deliveries, payloads);
   }
   for (size_t i = 0; i < payloads.size(); ++i)
     deliveries[i].payload = payloads[i].in_extent() ? in.journal->get_extent(payloads[i].extent)
@@ -252,6 +272,7 @@ bool Kernel::receive(AgentId agent, MessageBatch& batch, std::vector<Delivery>& 
       found = in.take_delivery(queue->second, delivery, payload);
       if (queue->second.empty()) in.deliveries_of.erase(queue);
     }
+    if (!found) found = in.take_durable_of(index_of(agent), delivery, payload);
     // What went out this way is skipped when the common queue comes to it.
     while (!in.deliveries.empty() && in.deliveries.front().task < in.delivered.size() &&
            in.delivered[in.deliveries.front().task] >= in.deliveries.front().attempt)

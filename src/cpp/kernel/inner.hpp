@@ -9,6 +9,7 @@
 #include <unordered_set>
 
 #include "kernel/codec.hpp"
+#include "kernel/durable_records.hpp"
 #include "kernel/flow.hpp"
 #include "kernel/kernel.hpp"
 #include "kernel/records.hpp"
@@ -70,6 +71,9 @@ struct Kernel::Inner {
   CapabilityStore capabilities;
   Ledger ledger;
   TaskTable tasks;
+  DurableTable durable;
+  DurableDraft durable_draft;               // reused by every command
+  std::vector<uint64_t> durable_sequences;  // of the last committed record, one a line
   std::shared_ptr<const Program> program;
   uint64_t epoch = 0;
   GenesisRecord genesis;
@@ -186,6 +190,9 @@ struct Kernel::Inner {
   void apply(const Envelope&, Position, ExpiredRecord&);
   void apply(const Envelope&, Position, RedeliveredRecord&);
   void apply(const Envelope&, Position, RefusalsCountedRecord&);
+  void apply(const Envelope&, Position, DurableDeclaredRecord&);
+  void apply(const Envelope&, Position, DurableCommittedRecord&);
+  void apply(const Envelope&, Position, DurableReturnedRecord&);
   void release_slot(const Task& task, uint32_t space, uint32_t agent, uint32_t offer);
   void settle_task(uint32_t task, HoldState state);
   std::shared_ptr<const Program> compile(std::string_view text) const;
@@ -245,6 +252,39 @@ struct Kernel::Inner {
                        uint32_t round, std::vector<Candidates>& candidates_out);
   void escalate_all(AgentId actor, std::span<const TaskId> ids, std::span<const DispatchRequest> to,
                     std::span<Receipt> receipts_out, bool single);
+
+  // --- durable.cpp
+  struct DurablePrepared {
+    Bulk payload;
+    Digest body{};
+    Outcome outcome = Outcome::ok;
+  };
+  // A record that is being put together, and which message each of its lines is.
+  struct DurablePending {
+    struct Row {
+      size_t message, line;
+    };
+    DurableCommittedRecord record;
+    std::vector<Row> rows;
+    size_t size_bytes = 0;
+    uint32_t group = index_none;  // of the receiver for which `allowed` was asked last
+    bool allowed = false;
+  };
+  void prepare_durable(std::span<const DurableMessage> messages,
+                       std::vector<DurablePrepared>& prepared_out);
+  bool durable_key_used(uint32_t sender, size_t at, const DurableMessage& message,
+                        const Digest& body, DurablePending& pending, DurableSent& sent_out) const;
+  Outcome check_durable(uint32_t sender, const DurableMessage& message, DurablePending& pending);
+  void add_durable(uint32_t sender, size_t at, const DurableMessage& message,
+                   DurablePrepared& prepared, DurablePending& pending, DurableSent& sent_out);
+  Position commit_pending(uint32_t agent, DurablePending& pending, std::span<DurableSent> sent_out);
+  void send_durable_all(AgentId sender, std::span<const DurableMessage> messages,
+                        std::span<DurableSent> sent_out, bool single);
+  void redeliver_durable();
+  // The mutex is held; the payloads are fetched without it.
+  void take_durable(size_t count_max, std::vector<Delivery>& deliveries,
+                    std::vector<Bulk>& payloads);
+  bool take_durable_of(uint32_t agent, Delivery& delivery_out, Bulk& payload_out);
 
   // --- flow
   void queue_delivery(uint32_t task, Position position);

@@ -18,11 +18,14 @@
 #include "journal/journal.hpp"
 #include "latent/latent.hpp"
 #include "ledger/ledger.hpp"
+#include "mailbox/durable.hpp"
 #include "mailbox/mailbox.hpp"
 #include "policy/policy.hpp"
 #include "task/task.hpp"
 
 namespace hanse {
+
+constexpr uint32_t durable_batch_max = 4096;  // messages or acknowledgements in one call
 
 struct KernelOptions {
   std::string directory;                 // empty: memory only
@@ -78,7 +81,8 @@ struct Completion {
 
 enum class Verdict : uint8_t { accept = 0, reject = 1, withdraw = 2 };  // withdraw: void the task
 
-// A task on its way to its worker. Out only when its record is durable.
+// A task on its way to its worker, or a message from a durable box. Out only when its record is
+// durable.
 struct Delivery {
   TaskId task = id_none;
   AgentId worker = id_none, requester = id_none;
@@ -88,6 +92,29 @@ struct Delivery {
   std::vector<uint8_t> payload;
   std::vector<LatentId> latents;  // live handles, id_none where the content is gone
   bool latent_missing = false;
+  bool durable = false;   // a message: worker is who it is for, requester who sent it
+  uint64_t sequence = 0;  // of a message, in its box
+};
+
+struct DurableMessage {
+  AgentId to = id_none;
+  Bytes payload;
+  Bytes key;  // idempotency, at most 64 bytes; empty: none
+};
+
+// ok, replayed (then of the first one), or why not: conflict, unknown, revoked, denied (the policy
+// bit of `send`), invalid (not a durable box), too_large, full, aborted.
+struct DurableSent {
+  Outcome outcome = Outcome::ok;
+  uint64_t sequence = 0;              // in the receiver's box
+  Position position = position_none;  // of the record
+};
+
+// What an agent does at once: all of it in one record, or none of it.
+struct DurableCommit {
+  std::span<const uint64_t> acknowledge;  // sequences in the agent's own box
+  std::span<const DurableMessage> send;
+  std::optional<Bytes> state;  // replaces the agent's state
 };
 
 // One event as people read it. `fields` are in the order of the record.
@@ -106,6 +133,8 @@ struct MemoryReport {
 
 struct ConceptHashes {
   Digest agent{}, capability{}, policy{}, ledger{}, task{}, all{};
+  // Of durable boxes; none while there never was one, so that older journals keep their hash.
+  std::optional<Digest> mailbox;
 };
 
 class Kernel {
@@ -141,8 +170,9 @@ class Kernel {
   Position withdraw(AgentId actor, AgentId agent, uint32_t offer, uint32_t space);
   struct MatchRequest {
     MatrixView<const float> queries;
-    uint32_t space = 0, k = 10, threads = 1;
+    uint32_t space = 0;
     std::span<const Feasible> feasible;  // one, or one a query
+    SearchOptions options;
   };
   // Ids instead of indices; see CapabilityStore::search for the shapes.
   void match(AgentId actor, const MatchRequest& request, std::span<AgentId> agents_out,
@@ -216,9 +246,35 @@ class Kernel {
   // Deliveries of durable tasks first, then messages.
   size_t drain(MessageBatch& batch, std::vector<Delivery>& deliveries, size_t count_max);
   bool receive(AgentId agent, MessageBatch& batch, std::vector<Delivery>& deliveries);
+  // The calling thread owns the boxes from now on, and they know every agent there is. Throws
+  // wrong_thread.
+  void own_flow();
+  // Native handlers, up to count_max messages. Owner thread.
+  size_t run_native(size_t count_max);
   MailboxTable& mailboxes();
   LatentPool& latents();
   uint32_t tenant_index(AgentId agent) const;  // throws unknown_agent
+
+  // --- durable boxes (kernel/durable.cpp): record plane, any thread
+  // One record. Declaring again changes the options; what is queued stays.
+  Position declare_durable(AgentId actor, std::span<const AgentId> agents,
+                           const DurableOptions& options);
+  // Returns when the record is on disk; many: one flush, at most durable_batch_max.
+  DurableSent send_durable(AgentId sender, const DurableMessage& message);
+  void send_durable_many(AgentId sender, std::span<const DurableMessage> messages,
+                         std::span<DurableSent> sent_out);
+  // position_none: some message was refused, so nothing happened; sent_out says which. Throws
+  // already_resolved where a message is acknowledged or dead already. wait false: returns before
+  // the record is durable.
+  Position commit_durable(AgentId agent, const DurableCommit& commit,
+                          std::span<DurableSent> sent_out, bool wait = true);
+  // They go out again, attempt + 1; those whose attempts are used up become dead letters.
+  Position return_durable(AgentId agent, std::span<const uint64_t> sequences, bool wait = true);
+  bool is_durable(AgentId agent) const;
+  DurableBoxInfo durable_box(AgentId actor, AgentId agent) const;  // throws not_permitted, unknown
+  // The newest 64 of the box, oldest first, with their payloads.
+  std::vector<DurableDead> durable_dead_letters(AgentId actor, AgentId agent) const;
+  std::vector<uint8_t> durable_state(AgentId actor, AgentId agent) const;  // empty: never written
 
   // --- journal
   Journal& journal();

@@ -72,6 +72,7 @@ void Kernel::Inner::open(const KernelOptions& given) {
   journal_options.read_only = options.read_only;
   journal_options.identity_seed = options.seed;
   program = compile(policy_at_birth);
+  if (options.background) capabilities.fold_in_background();
   journal = Journal::open(disk, journal_options,
                           [this](Position position, Bytes record) { replay(position, record); });
   if (journal->count() == 0) {
@@ -85,6 +86,7 @@ void Kernel::Inner::open(const KernelOptions& given) {
   }
   if (!options.read_only) {
     redeliver_unfinished();
+    redeliver_durable();
     journal->flush();
     if (options.background && disk) start();
   }
@@ -126,6 +128,7 @@ void Kernel::Inner::start() {
 
 void Kernel::Inner::stop() {
   if (!journal) return;  // it never opened
+  capabilities.stop_folding();
   {
     std::lock_guard lock(flusher_mutex);
     stopping = true;

@@ -42,6 +42,12 @@ const char* record_type_name(RecordType type) {
       return "redelivered";
     case RecordType::refusals_counted:
       return "refusals_counted";
+    case RecordType::durable_declared:
+      return "durable_declared";
+    case RecordType::durable_committed:
+      return "durable_committed";
+    case RecordType::durable_returned:
+      return "durable_returned";
   }
   return "unknown";
 }

@@ -36,6 +36,9 @@ enum class RecordType : uint16_t {
   expired = 16,
   redelivered = 17,
   refusals_counted = 18,
+  durable_declared = 19,
+  durable_committed = 20,
+  durable_returned = 21,
 };
 const char* record_type_name(RecordType type);
 

@@ -11,18 +11,72 @@ void MessageBatch::clear() {
   state_->messages.clear();
   state_->buffers.clear();
   state_->rares.clear();
+  state_->store.clear();
 }
 
-size_t MessageBatch::count() const { return state_->messages.size(); }
-const std::vector<Message>& MessageBatch::messages() const { return state_->messages; }
+size_t MessageBatch::count() const {
+  return state_->store.empty() ? state_->messages.size() : state_->store.columns.count;
+}
+
+const std::vector<Message>& MessageBatch::messages() const {
+  if (!state_->store.empty()) state_->make_messages();
+  return state_->messages;
+}
+
+const MessageColumns* MessageBatch::columns() const {
+  return state_->store.empty() ? nullptr : &state_->store.columns;
+}
 
 const uint8_t* MessageBatch::rows(size_t& stride_out) const {
   stride_out = sizeof(State::Row);
+  if (!state_->store.empty()) return state_->store.columns.rows;
   if (!state_->buffers.empty() || state_->messages.empty()) return nullptr;
   return state_->rows[0].bytes;
 }
 
+void MessageBatch::State::make_messages() {
+  const MessageColumns& columns = store.columns;
+  if (messages.size() == columns.count) return;
+  messages.clear();
+  messages.reserve(columns.count);
+  for (size_t i = 0; i < columns.count; ++i) {
+    Message& message = messages.emplace_back(columns.message(i));
+    const uint64_t deadline_ns = columns.deadlines ? columns.deadlines[i] : columns.deadline_ns;
+    if (deadline_ns == 0) continue;
+    rares.push_back({deadline_ns});
+    message.rare = &rares.back();
+  }
+}
+
+void MessageBatch::State::flatten() {
+  if (store.empty()) return;
+  make_messages();
+  const size_t count = messages.size();
+  if (row_count_max < count) {
+    rows.reset(new Row[count]);
+    row_count_max = count;
+  }
+  std::memcpy(rows.get(), store.columns.rows, count * sizeof(Row));
+  for (size_t i = 0; i < count; ++i)
+    messages[i].payload = {rows[i].bytes, messages[i].payload.size()};
+  store.clear();
+}
+
+void MessageBatch::State::add(const EpochLog::Row& row, uint64_t sequence) {
+  uint8_t* bytes = rows[messages.size()].bytes;
+  std::memcpy(bytes, row.bytes, message_inline_bytes);
+  Message& message = messages.emplace_back();
+  message.to = make_id(row.receiver, 1);
+  message.sender = row.sender;
+  message.sequence = sequence;
+  message.payload = {bytes, row.size};
+  if (row.deadline_ns == 0) return;
+  rares.push_back({row.deadline_ns});
+  message.rare = &rares.back();
+}
+
 void MessageBatch::State::reserve(size_t count) {
+  flatten();
   const size_t wanted = messages.size() + count;
   if (wanted > messages.capacity()) messages.reserve(std::max(wanted, 2 * messages.capacity()));
   if (wanted <= row_count_max) return;

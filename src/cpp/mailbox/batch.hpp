@@ -7,6 +7,7 @@
 #include <memory>
 #include <vector>
 
+#include "mailbox/batch_columns.hpp"
 #include "mailbox/mailbox.hpp"
 #include "mailbox/slab.hpp"
 
@@ -22,6 +23,16 @@ struct MessageBatch::State {
   size_t row_count_max = 0;
   std::vector<Payload> buffers;
   std::deque<MessageRare> rares;  // of the messages that have any; they never move
+
+  // What came out of the log as columns; then there are no rows and buffers here, and messages are
+  // made of the columns when somebody wants them.
+  ColumnStore store;
+
+  bool empty() const { return messages.empty() && store.empty(); }
+  void make_messages();
+  // The columns become messages with rows of their own, so that others can be added.
+  void flatten();
+  void add(const EpochLog::Row& row, uint64_t sequence);
 
   // Room for `count` more, so that the loop over a drain neither allocates nor moves rows.
   void reserve(size_t count);

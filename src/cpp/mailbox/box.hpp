@@ -34,6 +34,7 @@ struct alignas(32) Box : LaneQueue {
   uint32_t extra;  // number of its BoxExtra, 0: none
   uint32_t group;  // number of its group
 
+  bool plain_and_empty() const { return count == 0 && (flags & ~ready) == 0; }
   bool has_messages() const { return count != 0 || (flags & urgent) != 0; }
 };
 static_assert(sizeof(Box) == 32);

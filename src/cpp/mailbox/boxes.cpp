@@ -10,6 +10,7 @@ void MailboxTable::set_paused(AgentId agent, bool paused) {
   state.require(agent);
   state.own();
   Box& box = state.box(index_of(agent));
+  state.leave_log(index_of(agent));
   if (paused) {
     box.flags |= Box::paused;
     return;
@@ -37,6 +38,7 @@ void MailboxTable::set_box(AgentId agent, const BoxOptions& options) {
   Box& box = state.box(index_of(agent));
   const bool plain = options.policy == BoxPolicy::reject && options.capacity_messages == 0;
   if (plain && box.extra == 0) return;
+  state.leave_log(index_of(agent));
   BoxExtra& more = state.extra(box);
   if (options.policy != BoxPolicy::coalesce && more.keys)
     state.forget_keys(box);
@@ -132,7 +134,9 @@ uint32_t MailboxTable::queued(AgentId agent) const {
   state_->require(agent);
   state_->require_owner();
   const uint32_t index = index_of(agent);
-  return index < state_->boxes.size() ? state_->queued(state_->boxes[index]) : 0;
+  return index < state_->boxes.size()
+             ? state_->queued(state_->boxes[index]) + state_->bulk.log.count_of(index)
+             : 0;
 }
 
 uint32_t MailboxTable::queued(AgentId agent, uint8_t lane) const {
@@ -142,7 +146,7 @@ uint32_t MailboxTable::queued(AgentId agent, uint8_t lane) const {
   const uint32_t index = index_of(agent);
   if (index >= state_->boxes.size()) return 0;
   const Box& box = state_->boxes[index];
-  if (lane == 0) return box.count;
+  if (lane == 0) return box.count + state_->bulk.log.count_of(index);
   return box.extra == 0 ? 0 : state_->extras[box.extra]->lanes[lane - 1].count;
 }
 

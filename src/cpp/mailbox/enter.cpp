@@ -61,6 +61,11 @@ Outcome MailboxTable::State::enter(const MessageHeader& header, Content content,
   const uint32_t index = index_of(header.to);
   Box& target = box(index);
   if (target.flags & Box::closed) return target.reason;
+  Outcome logged = Outcome::ok;
+  if (bulk.in_log && log_single(header, content, logged)) {
+    if (logged == Outcome::ok) (from_ring ? entered_by_ring : entered_here)[0].add(1);
+    return logged;
+  }
   LaneQueue& into = queue(target, header.lane);
   uint32_t replaced = index_none;
   const Outcome outcome = admit(target, into, header, replaced);
@@ -124,7 +129,7 @@ Outcome MailboxTable::State::admit(const Box& box, const LaneQueue& into,
     if (replaced_out != index_none) return Outcome::ok;
   }
   const bool box_full = into.count >= capacity(box, header.kind);
-  const bool table_full = slab.used() >= table_limits[size_t(header.kind) & 7];
+  const bool table_full = waiting() >= table_limits[size_t(header.kind) & 7];
   if (!box_full && !table_full) return Outcome::ok;
   if (!rules) return Outcome::full;
   if (rules->options.policy == BoxPolicy::drop_newest) return Outcome::dropped;

@@ -139,6 +139,7 @@ void MailboxTable::State::end_dead(uint32_t number, uint32_t index, Outcome reas
 
 void MailboxTable::State::close(uint32_t index, Outcome reason) {
   Box& closed = box(index);
+  leave_log(index);
   closed.flags |= Box::closed;
   closed.reason = reason;
   while (closed.has_messages()) {

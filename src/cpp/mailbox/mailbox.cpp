@@ -88,6 +88,7 @@ size_t MailboxTable::drain(MessageBatch& batch, size_t count_max, uint64_t now_n
     if (box.has_messages()) state.make_ready(box, index);
     state.ready.served(turn);
   }
+  if (!state.bulk.log.empty()) count += state.drain_log(out, count_max - count, now_ns);
   state.credit_starved();
   return count;
 }
@@ -99,6 +100,7 @@ bool MailboxTable::receive(AgentId agent, MessageBatch& batch, uint64_t now_ns) 
   state.own();
   state.settle();
   Box& box = state.box(index_of(agent));
+  state.leave_log(index_of(agent));
   batch.state_->reserve(box.has_messages() ? 1 : 0);
   while (box.has_messages())
     if (state.take(box, index_of(agent), *batch.state_, now_ns)) {
@@ -110,7 +112,7 @@ bool MailboxTable::receive(AgentId agent, MessageBatch& batch, uint64_t now_ns) 
 
 bool MailboxTable::has_ready() const {
   state_->require_owner();
-  return !state_->ready.empty() || state_->ring.pending();
+  return !state_->ready.empty() || state_->ring.pending() || !state_->bulk.log.empty();
 }
 
 bool MailboxTable::has_native_ready() const {

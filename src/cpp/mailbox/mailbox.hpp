@@ -67,6 +67,8 @@ struct BoxOptions {
   uint32_t capacity_messages = 0;  // of each lane; 0: MailboxOptions::box_capacity_messages
 };
 
+struct MessageColumns;  // batch_columns.hpp
+
 // Owns what a drain took out. Reused by the caller, so that a steady state allocates nothing.
 class MessageBatch {
  public:
@@ -75,6 +77,8 @@ class MessageBatch {
   void clear();
   size_t count() const;
   const std::vector<Message>& messages() const;
+  // The same as columns, where all of it came out of the log; else null. Valid until cleared.
+  const MessageColumns* columns() const;
   // One row of 64 bytes a message, `stride_out` bytes apart, zero behind the payload; null when the
   // batch is empty or some payload came by reference. Valid as long as the payloads.
   const uint8_t* rows(size_t& stride_out) const;
@@ -140,6 +144,11 @@ class MailboxTable {
   // dimension_mismatch, out_of_range (sizes) before anything is sent.
   void send_many(AgentId sender, std::span<const AgentId> to, MatrixView<const uint8_t> payloads,
                  std::span<const uint32_t> sizes, std::span<Outcome> outcomes_out);
+  // The same with all that a header can say (its `to` is ignored). Rows whose outcome is not ok at
+  // the start are left out.
+  void send_many(const MessageHeader& header, std::span<const AgentId> to,
+                 MatrixView<const uint8_t> payloads, std::span<const uint32_t> sizes,
+                 std::span<Outcome> outcomes_in_out);
   // One message to many: over 64 bytes they share one buffer. Rows whose outcome is not ok at the
   // start are left out (denied by the caller's rules). Owner thread. Throws dimension_mismatch.
   void send_shared(const MessageHeader& header, std::span<const AgentId> to, const Payload& payload,
@@ -183,6 +192,11 @@ class MailboxTable {
   void close_box(AgentId agent, Outcome reason);
   // Closes all boxes, as at the end of a loop: what is queued becomes dead letters. Owner thread.
   void close_all(Outcome reason);
+
+  // The sequence number that the next message to enter the lane gets: a box that moves to another
+  // table goes on counting there. The new box is empty. Owner thread.
+  uint64_t next_sequence(AgentId agent, uint8_t lane);
+  void set_next_sequence(AgentId agent, uint8_t lane, uint64_t sequence);
 
   // --- topics: any u64. Owner thread. All throw unknown_agent where they name one.
   // False: was subscribed already. Throws quota_exceeded (topics, subscriptions).

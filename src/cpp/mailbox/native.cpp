@@ -1,83 +1,68 @@
 // Handlers that run on the owner thread without leaving C++.
-#include <algorithm>
-
 #include "mailbox/state.hpp"
 
 namespace hanse {
 
-namespace {
-
-struct Running {
-  bool& flag;
-  explicit Running(bool& running) : flag(running) { flag = true; }
-  ~Running() { flag = false; }
-};
-
-}  // namespace
-
-// However a turn ends, also by an exception, its slot is freed, what is left of the box goes to the
+// However a turn ends, also by an exception: its slot is freed, what is left of the box goes to the
 // back, and the next group gets its turn.
-struct MailboxTable::State::NativeTurn {
+struct MailboxTable::State::NativeRun {
   State& state;
-  const uint32_t index;
-  uint32_t quantum;
+  uint32_t index = index_none;
   uint32_t served = 0;  // messages that left the box
   uint32_t slot = index_none;
 
-  ~NativeTurn() {
+  explicit NativeRun(State& of) : state(of) { state.running = true; }
+  ~NativeRun() {
     if (slot != index_none) state.free_slot(slot);
+    if (index != index_none) end_turn();
+    state.running = false;
+  }
+  void end_turn() {
     Box& box = state.boxes[index];
     if (box.has_messages()) state.make_ready(box, index);
     state.native_ready.served(served);
+    index = index_none;
   }
 };
 
 // A handler may move the boxes (by making the population grow), close, pause or take over any of
-// them: nothing is remembered across a call. Returns how many were handled.
-uint32_t MailboxTable::State::run_turn(MailboxTable& table, NativeTurn& turn, uint32_t count_max,
-                                       uint64_t now_ns) {
-  uint32_t handled_count = 0;
+// them: nothing is remembered across a call. False: it had expired.
+inline bool MailboxTable::State::run_one(MailboxTable& table, NativeRun& run, uint64_t now_ns) {
+  Box& box = boxes[run.index];
+  const BoxExtra& more = *extras[box.extra];
+  const NativeHandler handler = more.native;
+  void* const context = more.native_context;
+  const Taken next = unlink_next(box, run.index);
+  const Slot& slot = slab[next.number];
   Message message;
-  while (turn.served < turn.quantum && handled_count < count_max) {
-    Box& box = boxes[turn.index];
-    if (!box.has_messages() || (box.flags & (Box::paused | Box::native)) != Box::native) break;
-    const BoxExtra& more = *extras[box.extra];
-    const NativeHandler handler = more.native;
-    void* const context = more.native_context;
-    const Taken next = unlink_next(box, turn.index);
-    ++turn.served;
-    const Slot& slot = slab[next.number];
-    message.rare = &message_rare_none;
-    message.buffer = nullptr;
+  if (slot.flags != 0) [[unlikely]] {
+    if (!alive(slot, now_ns)) {
+      expire(next.number, run.index);
+      return false;
+    }
+    message.rare = &rare(slot);
+    message.payload = slot.bytes();
+    if (slot.flags & Slot::buffered) message.buffer = slot.buffer();
+  } else {
     message.payload = {slot.payload, slot.size};
-    if (slot.flags != 0) [[unlikely]] {
-      if (!alive(slot, now_ns)) {
-        expire(next.number, turn.index);
-        continue;
-      }
-      message.rare = &rare(slot);
-      message.payload = slot.bytes();
-      if (slot.flags & Slot::buffered) message.buffer = slot.buffer();
-    }
-    message.to = make_id(turn.index, slot.to_generation);
-    message.sender = slot.sender;
-    message.kind = slot.kind;
-    message.lane = slot.lane;
-    message.request = slot.request;
-    message.sequence = next.sequence;
-    handled(slot, turn.index, next.sequence, now_ns);
-    ++handled_count;
-    turn.slot = next.number;
-    try {
-      handler(context, table, message);
-    } catch (...) {
-      table.dead(message, Outcome::invalid);
-      throw;
-    }
-    turn.slot = index_none;
-    free_slot(next.number);
   }
-  return handled_count;
+  message.to = make_id(run.index, slot.to_generation);
+  message.sender = slot.sender;
+  message.kind = slot.kind;
+  message.lane = slot.lane;
+  message.request = slot.request;
+  message.sequence = next.sequence;
+  handled(slot, run.index, next.sequence, now_ns);
+  run.slot = next.number;
+  try {
+    handler(context, table, message);
+  } catch (...) {
+    table.dead(message, Outcome::invalid);
+    throw;
+  }
+  run.slot = index_none;
+  free_slot(next.number);
+  return true;
 }
 
 size_t MailboxTable::run_native(size_t count_max, uint64_t now_ns, uint32_t quantum) {
@@ -86,15 +71,20 @@ size_t MailboxTable::run_native(size_t count_max, uint64_t now_ns, uint32_t quan
   state.require_not_running();
   state.own();
   state.settle();
-  const Running running(state.running);
+  State::NativeRun run(state);
   size_t count = 0;
   while (count < count_max && !state.native_ready.empty()) {
     state.prefetch_turns(state.native_ready);
-    const uint32_t index = state.native_ready.pop();
-    state.boxes[index].flags &= uint16_t(~Box::ready);
-    State::NativeTurn turn{state, index, quantum};
-    count += state.run_turn(*this, turn, uint32_t(std::min<size_t>(count_max - count, UINT32_MAX)),
-                            now_ns);
+    run.index = state.native_ready.pop();
+    run.served = 0;
+    state.boxes[run.index].flags &= uint16_t(~Box::ready);
+    while (run.served < quantum && count < count_max) {
+      const Box& box = state.boxes[run.index];
+      if (!box.has_messages() || (box.flags & (Box::paused | Box::native)) != Box::native) break;
+      ++run.served;
+      count += state.run_one(*this, run, now_ns);
+    }
+    run.end_turn();
   }
   state.credit_starved();
   return count;
@@ -105,6 +95,7 @@ void MailboxTable::set_native(AgentId agent, NativeHandler handler, void* contex
   state.require(agent);
   state.own();
   Box& box = state.box(index_of(agent));
+  state.leave_log(index_of(agent));
   if (!handler && box.extra == 0) return;
   BoxExtra& more = state.extra(box);
   more.native = handler;

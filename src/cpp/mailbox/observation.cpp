@@ -12,22 +12,12 @@ namespace hanse {
 void MailboxTable::State::observe(const Slot& slot, uint32_t index, uint64_t sequence,
                                   uint64_t now_ns) {
   const AgentId to = make_id(index, slot.to_generation);
-  if (options.digest) {
-    const uint64_t parties = mix64(to + mix64(slot.sender + 0x9e3779b97f4a7c15));
-    const uint64_t what = uint64_t(slot.lane) << 8 | uint64_t(slot.kind);
-    const uint64_t content = hash_bytes(slot.bytes(), mix64(parties ^ what));
-    ++digest.count;
-    digest.unordered += content;
-    digest.ordered = mix64(digest.ordered + mix64(content + sequence));
-  }
+  if (options.digest) add_to_digest(header_of(slot, index), slot.bytes(), sequence);
   if (!(slot.flags & Slot::sampled)) return;
 
   const Extension& extension = extensions[slot.extension];
   const uint64_t age = now_ns > extension.sent_ns ? now_ns - extension.sent_ns : 0;
-  const size_t bucket = age == 0 ? 0 : size_t(std::bit_width(age)) - 1;
-  ++ages.counts[std::min(bucket, QueueAges::bucket_count - 1)];
-  ages.sum_ns += age;
-  ages.max_ns = std::max(ages.max_ns, age);
+  add_age(age, 1);
 
   TraceRecord* record;
   if (traces.size() < trace_count_max) {
@@ -38,6 +28,23 @@ void MailboxTable::State::observe(const Slot& slot, uint32_t index, uint64_t seq
   }
   *record = {extension.rare.trace, to,    slot.sender, slot.kind, slot.lane, sequence,
              extension.sent_ns,    now_ns};
+}
+
+void MailboxTable::State::add_to_digest(const MessageHeader& header, Bytes payload,
+                                        uint64_t sequence) {
+  const uint64_t parties = mix64(header.to + mix64(header.sender + 0x9e3779b97f4a7c15));
+  const uint64_t what = uint64_t(header.lane) << 8 | uint64_t(header.kind);
+  const uint64_t content = hash_bytes(payload, mix64(parties ^ what));
+  ++digest.count;
+  digest.unordered += content;
+  digest.ordered = mix64(digest.ordered + mix64(content + sequence));
+}
+
+void MailboxTable::State::add_age(uint64_t age_ns, uint64_t count) {
+  const size_t bucket = age_ns == 0 ? 0 : size_t(std::bit_width(age_ns)) - 1;
+  ages.counts[std::min(bucket, QueueAges::bucket_count - 1)] += count;
+  ages.sum_ns += age_ns * count;
+  ages.max_ns = std::max(ages.max_ns, age_ns);
 }
 
 MailboxCounters MailboxTable::counters() const {
@@ -72,12 +79,17 @@ MailboxCounters MailboxTable::counters() const {
   for (size_t i = 0; i < outcome_count_max; ++i)
     counters.dead_by_reason[i] = state.letters.count_by_reason(i);
   counters.published = state.published.get();
+  counters.form = state.bulk.form.load(std::memory_order_relaxed);
+  counters.epochs = state.bulk.epochs.load(std::memory_order_relaxed);
+  counters.switches = state.bulk.switches.load(std::memory_order_relaxed);
+  counters.spills = state.bulk.spills.load(std::memory_order_relaxed);
   counters.resent = state.resent.load(std::memory_order_relaxed);
   return counters;
 }
 
 uint64_t MailboxTable::memory_bytes() const {
-  return state_->table_bytes.load(std::memory_order_relaxed) + state_->account->bytes();
+  return state_->table_bytes.load(std::memory_order_relaxed) + state_->account->bytes() +
+         state_->bulk.arenas->memory_bytes();
 }
 
 QueueAges MailboxTable::ages() const {

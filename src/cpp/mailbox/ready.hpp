@@ -57,7 +57,7 @@ class ReadyBoxes {
     bool active = false;
   };
 
-  void push_behind(uint32_t group, uint32_t box) {
+  [[gnu::noinline]] void push_behind(uint32_t group, uint32_t box) {
     if (lone_ != index_none) append(lone_group_, std::exchange(lone_, index_none));
     append(group, box);
   }
@@ -70,7 +70,7 @@ class ReadyBoxes {
     into.active = true;
     activate(group);
   }
-  void end_turn(uint32_t message_count) {
+  [[gnu::noinline]] void end_turn(uint32_t message_count) {
     Group& group = current();
     served_ += message_count;
     if (group.head == group.tail) {

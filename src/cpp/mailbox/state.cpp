@@ -46,6 +46,7 @@ MailboxTable::State::State(const MailboxOptions& wanted, ThreadOwner& table_owne
       owner(table_owner),
       box_limits(limits(options.box_capacity_messages)),
       table_limits(limits(options.message_count_max)),
+      put_limits(table_limits),
       until_sample(options.trace_interval),
       slab(slot_count(options)),
       links(slot_count(options)),
@@ -143,6 +144,7 @@ void MailboxTable::State::grow() {
   const size_t count = agent_count.load(std::memory_order_acquire);
   if (count <= boxes.size()) return;
   boxes.grow(count);
+  if (bulk.in_log) bulk.log.resize(uint32_t(count), options.box_capacity_messages);
   count_memory();
 }
 
@@ -156,7 +158,7 @@ void MailboxTable::State::count_memory() {
   table_bytes.store(boxes.memory_bytes() + slab.memory_bytes() + links.memory_bytes() +
                         extensions.memory_bytes() + ready.memory_bytes() +
                         native_ready.memory_bytes() + extras.size() * sizeof(BoxExtra) +
-                        group_keys.size() * 16 + ring.memory_bytes(),
+                        group_keys.size() * 16 + ring.memory_bytes() + bulk.log.memory_bytes(),
                     std::memory_order_relaxed);
 }
 

@@ -13,6 +13,7 @@
 
 #include "mailbox/batch.hpp"
 #include "mailbox/box.hpp"
+#include "mailbox/bulk.hpp"
 #include "mailbox/inbound_ring.hpp"
 #include "mailbox/letters.hpp"
 #include "mailbox/ready.hpp"
@@ -95,14 +96,15 @@ struct MailboxTable::State {
   Outcome send_owned(const MessageHeader& header, const uint8_t* payload, size_t size) {
     return put(boxes[index_of(header.to)], header, payload, size);
   }
-  Outcome put(Box& target, const MessageHeader& header, const uint8_t* payload, size_t size) {
+  [[gnu::always_inline]] Outcome put(Box& target, const MessageHeader& header,
+                                     const uint8_t* payload, size_t size) {
     const uint64_t rare = header.deadline_ns | header.key | header.trace | header.latent;
     const bool plain = (uint64_t(target.flags & (Box::closed | Box::ruled)) | header.lane | rare |
                         uint64_t(size > message_inline_bytes)) == 0;
     const bool sampled = --until_sample == 0;
     const auto kind = size_t(header.kind) & 7;
-    if (!plain || sampled || target.count >= box_limits[kind] ||
-        slab.used() >= table_limits[kind] || slab.needs_block()) [[unlikely]]
+    if (!plain || sampled || target.count >= box_limits[kind] || slab.used() >= put_limits[kind] ||
+        slab.needs_block()) [[unlikely]]
       return put_carefully(header, payload, size, sampled);
 
     const uint32_t number = slab.take();
@@ -167,7 +169,7 @@ struct MailboxTable::State {
     if (--box.count != 0) box.head = links[number];
     return {number, sequence};
   }
-  Taken unlink_carefully(Box& box, uint32_t index, uint8_t lane);
+  [[gnu::noinline]] Taken unlink_carefully(Box& box, uint32_t index, uint8_t lane);
   uint8_t next_lane(Box& box);
   void unlink_between(Box& box, uint32_t index, uint8_t lane, uint32_t before, uint32_t number);
   void after_unlink(Box& box, uint32_t index, uint8_t lane);
@@ -177,7 +179,7 @@ struct MailboxTable::State {
       release_held(slab[number], buffer_moved);
     slab.put_back(number);
   }
-  void release_held(Slot& slot, bool buffer_moved);
+  [[gnu::noinline]] void release_held(Slot& slot, bool buffer_moved);
   void forget_key(Box& box, uint32_t number);
   void forget_keys(Box& box);
   const MessageRare& rare(const Slot& slot) const {
@@ -191,7 +193,7 @@ struct MailboxTable::State {
   MessageHeader header_of(const Slot& slot, uint32_t index) const;
   // Takes the next message out of a box that has one. False: it had expired.
   bool take(Box& box, uint32_t index, MessageBatch::State& batch, uint64_t now_ns);
-  void expire(uint32_t number, uint32_t index);
+  [[gnu::noinline]] void expire(uint32_t number, uint32_t index);
   void end_dead(uint32_t number, uint32_t index, Outcome reason);
   // A message that is handled now: counted, and observed where that is wanted.
   void handled(const Slot& slot, uint32_t index, uint64_t sequence, uint64_t now_ns) {
@@ -199,16 +201,38 @@ struct MailboxTable::State {
       observe(slot, index, sequence, now_ns);
     taken[slot.lane].add(1);
   }
-  void observe(const Slot& slot, uint32_t index, uint64_t sequence, uint64_t now_ns);
+  [[gnu::noinline]] void observe(const Slot& slot, uint32_t index, uint64_t sequence,
+                                 uint64_t now_ns);
+  void add_to_digest(const MessageHeader& header, Bytes payload, uint64_t sequence);
+  void add_age(uint64_t age_ns, uint64_t count);
   void close(uint32_t index, Outcome reason);
   void prefetch_turns(const ReadyBoxes& of) const {
     if (of.crowded()) prefetch_crowd(of);
   }
-  void prefetch_crowd(const ReadyBoxes& of) const;
+  [[gnu::noinline]] void prefetch_crowd(const ReadyBoxes& of) const;
+
+  // --- the log: bulk.cpp
+  uint64_t waiting() const { return slab.used() + bulk.log.count(); }
+  Outcome send_row(const BulkRows& rows, size_t i);
+  void send_rows_linked(const BulkRows& rows, std::span<Outcome> outcomes);
+  void send_rows_logged(const BulkRows& rows, std::span<Outcome> outcomes);
+  bool log_wanted(const BulkRows& rows);
+  void take_up_log();
+  void put_down_log();
+  void spill_log();
+  void leave_log(uint32_t index);
+  uint64_t room_in_log() const;
+  bool heal(uint32_t index);
+  bool log_single(const MessageHeader& header, const Content& content, Outcome& outcome_out);
+  size_t drain_log(MessageBatch::State& batch, size_t count_max, uint64_t now_ns);
+  bool same_for_all(const ColumnStore& store, uint64_t now_ns) const;
+  void take_rows_alike(std::span<const uint32_t> keys, ColumnStore& store);
+  bool take_row(uint32_t key, MessageBatch::State& batch, bool alone, uint64_t now_ns);
+  void observe_epoch(uint64_t now_ns);
 
   // --- elsewhere
-  struct NativeTurn;
-  uint32_t run_turn(MailboxTable& table, NativeTurn& turn, uint32_t count_max, uint64_t now_ns);
+  struct NativeRun;
+  [[gnu::always_inline]] bool run_one(MailboxTable& table, NativeRun& run, uint64_t now_ns);
   size_t send_to_all(MessageHeader header, std::span<const AgentId> to, const Payload& payload,
                      std::span<Outcome> outcomes);
 
@@ -216,6 +240,7 @@ struct MailboxTable::State {
   ThreadOwner& owner;
   // By kind: answers have an eighth more.
   std::array<uint32_t, 8> box_limits, table_limits;
+  std::array<uint32_t, 8> put_limits;  // table_limits, or 0 while the log is in use
 
   // The owner's hot fields, in the order of a send.
   ZeroedArray<Box> boxes;  // may be shorter than agent_count: it grows on the owner's thread
@@ -225,6 +250,7 @@ struct MailboxTable::State {
   LaneTotals entered_here, taken;
   ReadyBoxes ready, native_ready;
   bool running = false;  // a native handler
+  Bulk bulk;
 
   LaneTotals entered_by_ring, ended;
   OwnerCounter expired, cancelled, buried, lost;  // lost: in the ring, and found no room

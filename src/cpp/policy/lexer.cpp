@@ -103,7 +103,7 @@ Token next_token(std::string_view policy, size_t at) {
 
   const bool printable = uint8_t(first) > 0x20 && first != 0x7f;
   fail_at(policy, at, "a word, a number, a string or a symbol",
-          printable ? "'" + std::string(policy.substr(at, utf8_size(policy, at))) + "'"
+          printable ? std::string("'").append(policy.substr(at, utf8_size(policy, at))).append("'")
                     : byte_name(first));
 }
 

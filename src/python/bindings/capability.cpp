@@ -2,6 +2,7 @@
 
 #include "convert.hpp"
 #include "handle.hpp"
+#include "search.hpp"
 #include "terms.hpp"
 
 namespace hanse::python {
@@ -70,34 +71,43 @@ py::array_t<uint32_t> publish(KernelHandle& handle, AgentId actor, uint32_t spac
 }
 
 py::tuple match(KernelHandle& handle, AgentId actor, const Terms& terms, py::object queries,
-                py::object k, py::object threads) {
+                py::object k, py::object threads, py::object filter, py::object max_price,
+                py::object ranking, py::object recall, py::object effort, bool explain) {
   Kernel& kernel = handle.open();
   const py::array query_array = array_of<float>(queries, "queries", 2);
   Kernel::MatchRequest request;
   request.queries = matrix_of<float>(query_array);
   request.space = terms.space;
-  request.k = unsigned_of<uint32_t>(k, "k", 1024);
-  request.threads = unsigned_of<uint32_t>(threads, "threads", 1024);
-  if (request.k == 0) throw Error(ErrorCode::out_of_range, "k", "want 1 … 1024, have 0");
-  if (request.threads == 0)
-    throw Error(ErrorCode::out_of_range, "threads", "want 1 … 1024, have 0");
-  request.feasible = std::span<const Feasible>(&terms.feasible, 1);
-
+  request.options = options_of(k, threads, recall, effort);
   const size_t rows = request.queries.rows;
-  py::array_t<uint64_t> agents = new_matrix<uint64_t>(rows, request.k);
-  py::array_t<uint32_t> offers = new_matrix<uint32_t>(rows, request.k);
-  py::array_t<uint32_t> versions = new_matrix<uint32_t>(rows, request.k);
-  py::array_t<float> scores = new_matrix<float>(rows, request.k);
+  const uint32_t width = request.options.k;
+  const std::vector<Feasible> feasible = feasible_of(filter, max_price, rows, terms.feasible);
+  const std::vector<Ranking> rankings = rankings_of(ranking);
+  std::vector<SearchReport> reports(explain ? rows : 0);
+  request.feasible = feasible;
+  request.options.rankings = rankings;
+  request.options.reports_out = reports;
+
+  py::array_t<uint64_t> agents = new_matrix<uint64_t>(rows, width);
+  py::array_t<uint32_t> offers = new_matrix<uint32_t>(rows, width);
+  py::array_t<uint32_t> versions = new_matrix<uint32_t>(rows, width);
+  py::array_t<float> scores = new_matrix<float>(rows, width);
   py::array_t<int32_t> counts = new_array<int32_t>(rows);
   const auto agents_out = span_out(agents);
   const auto offers_out = span_out(offers);
   const auto versions_out = span_out(versions);
   const auto scores_out = span_out(scores);
   const auto counts_out = span_out(counts);
+  Refusals refusals;
   unlocked([&] {
     kernel.match(actor, request, agents_out, offers_out, versions_out, scores_out, counts_out);
+    for (size_t i = 0; explain && i < feasible.size(); ++i)
+      if (i == 0 || !(feasible[i] == feasible[i - 1]))
+        refusals += kernel.explain_match(actor, terms.space, feasible[i]);
   });
-  return py::make_tuple(agents, offers, versions, scores, counts);
+  py::object reasons = py::dict();
+  if (explain) reasons = reasons_from(refusals);
+  return py::make_tuple(agents, offers, versions, scores, counts, reasons, reports_from(reports));
 }
 
 // A budget refuses what is dearer, as the dispatch did that this explains.
@@ -110,17 +120,7 @@ py::dict explain_match(KernelHandle& handle, AgentId actor, const Terms& terms, 
                  int64_t(std::min<uint64_t>(unsigned_of<uint64_t>(budget, "budget"), INT64_MAX)));
   const Refusals refusals =
       unlocked([&] { return kernel.explain_match(actor, terms.space, feasible); });
-  py::dict reasons;
-  reasons["withdrawn"] = refusals.withdrawn;
-  reasons["revoked"] = refusals.revoked;
-  reasons["slots"] = refusals.slots;
-  reasons["tenant"] = refusals.tenant;
-  reasons["policy"] = refusals.policy;
-  reasons["price"] = refusals.price;
-  reasons["tier"] = refusals.tier;
-  reasons["skills"] = refusals.skills;
-  reasons["region"] = refusals.region;
-  return reasons;
+  return reasons_from(refusals);
 }
 
 }  // namespace

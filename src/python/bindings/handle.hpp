@@ -147,6 +147,7 @@ void set_simulated_crash();
 
 void register_agent(py::module_& module, KernelClass& kernel);
 void register_capability(py::module_& module, KernelClass& kernel);
+void register_durable(KernelClass& kernel);
 void register_index(py::module_& module);
 void register_journal(py::module_& module, KernelClass& kernel);
 void register_boxes(py::module_& module, KernelClass& kernel);
@@ -158,6 +159,7 @@ void register_mailbox(py::module_& module, KernelClass& kernel);
 void register_message(py::module_& module);
 void register_payload(py::module_& module, KernelClass& kernel);
 void register_policy(py::module_& module, KernelClass& kernel);
+void register_search(py::module_& module);
 void register_reply(py::module_& module);
 void register_requests(py::module_& module, KernelClass& kernel);
 void register_sender(py::module_& module);

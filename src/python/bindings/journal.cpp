@@ -45,6 +45,7 @@ py::dict hashes_from(const ConceptHashes& hashes) {
   digests["policy"] = bytes_from(hashes.policy);
   digests["ledger"] = bytes_from(hashes.ledger);
   digests["task"] = bytes_from(hashes.task);
+  if (hashes.mailbox) digests["mailbox"] = bytes_from(*hashes.mailbox);
   digests["all"] = bytes_from(hashes.all);
   return digests;
 }

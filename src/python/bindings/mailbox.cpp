@@ -1,70 +1,20 @@
 #include "mailbox/mailbox.hpp"
 
 #include "batch.hpp"
+#include "columns.hpp"
 #include "convert.hpp"
 #include "handle.hpp"
+#include "mailbox/batch_columns.hpp"
 #include "message.hpp"
 
 namespace hanse::python {
 
 namespace {
 
-template <class T, class Get>
-py::array_t<T> column_from(const std::vector<Message>& messages, Get&& get) {
-  py::array_t<T> array = new_array<T>(messages.size());
-  T* out = array.mutable_data();
-  for (size_t i = 0; i < messages.size(); ++i) out[i] = static_cast<T>(get(messages[i]));
-  return array;
-}
-
-// [n, w], w the longest. A view of the arena where all rows have that size and a fixed distance,
-// else a copy padded with zeros: a short row's slot may hold bytes of an older message.
-py::array payloads_of(const std::vector<Message>& messages, py::handle owner) {
-  size_t width = 0;
-  for (const Message& message : messages) width = std::max(width, message.payload.size());
-  const auto rows = static_cast<py::ssize_t>(messages.size());
-  const auto columns = static_cast<py::ssize_t>(width);
-  if (rows > 1 && width > 0) {
-    const uint8_t* first = messages[0].payload.data();
-    const std::ptrdiff_t step = messages[1].payload.data() - first;
-    bool regular = step >= columns;
-    for (py::ssize_t i = 0; regular && i < rows; ++i)
-      regular = messages[static_cast<size_t>(i)].payload.size() == width &&
-                messages[static_cast<size_t>(i)].payload.data() == first + i * step;
-    if (regular) {
-      py::array view(py::dtype::of<uint8_t>(), {rows, columns},
-                     {static_cast<py::ssize_t>(step), py::ssize_t{1}}, first, owner);
-      view.attr("flags").attr("writeable") = false;
-      return view;
-    }
-  }
-  py::array_t<uint8_t> copy({rows, columns});
-  uint8_t* out = copy.mutable_data();
-  for (const Message& message : messages) {
-    std::memcpy(out, message.payload.data(), message.payload.size());
-    std::memset(out + message.payload.size(), 0, width - message.payload.size());
-    out += width;
-  }
-  return copy;
-}
-
-// (to, sender, kind, request, sequence, payload, size)
-py::tuple columns_of(py::object self) {
-  const std::vector<Message>& all = self.cast<Batch&>().messages.messages();
-  return py::make_tuple(column_from<uint64_t>(all, [](const Message& m) { return m.to; }),
-                        column_from<uint64_t>(all, [](const Message& m) { return m.sender; }),
-                        column_from<uint8_t>(all, [](const Message& m) { return m.kind; }),
-                        column_from<uint64_t>(all, [](const Message& m) { return m.request; }),
-                        column_from<uint64_t>(all, [](const Message& m) { return m.sequence; }),
-                        payloads_of(all, self), column_from<uint32_t>(all, [](const Message& m) {
-                          return m.payload.size();
-                        }));
-}
-
 py::list deliveries_of(const Batch& batch) {
   py::list tasks(batch.deliveries.size());
   for (size_t i = 0; i < batch.deliveries.size(); ++i)
-    tasks[i] = delivery_object(batch.deliveries[i]);
+    tasks[i] = delivery_object(batch.deliveries[i], batch.kernel);
   return tasks;
 }
 
@@ -78,10 +28,15 @@ py::list messages_of(const Batch& batch, KernelHandle& handle) {
 // Route of each message, then of each delivery: see RouteTable.
 py::array_t<int32_t> routes_of(const Batch& batch, KernelHandle& handle) {
   Kernel& kernel = handle.open();
-  const std::vector<Message>& all = batch.messages.messages();
-  py::array_t<int32_t> routes = new_array<int32_t>(all.size() + batch.deliveries.size());
+  const size_t count = batch.messages.count();
+  py::array_t<int32_t> routes = new_array<int32_t>(count + batch.deliveries.size());
   int32_t* out = routes.mutable_data();
-  for (const Message& message : all) *out++ = handle.routes.route(kernel, message.to);
+  if (const MessageColumns* columns = batch.messages.columns()) {
+    for (size_t i = 0; i < count; ++i) *out++ = handle.routes.route(kernel, columns->to[i]);
+  } else {
+    for (const Message& message : batch.messages.messages())
+      *out++ = handle.routes.route(kernel, message.to);
+  }
   for (const Delivery& delivery : batch.deliveries)
     *out++ = handle.routes.route(kernel, delivery.worker);
   return routes;
@@ -91,6 +46,7 @@ std::unique_ptr<Batch> drain(KernelHandle& handle, py::object max_messages) {
   Kernel& kernel = handle.open();
   const size_t count_max = unsigned_of<uint32_t>(max_messages, "max_messages");
   auto batch = std::make_unique<Batch>();
+  batch->kernel = py::cast(&handle);
   kernel.drain(batch->messages, batch->deliveries, count_max);
   return batch;
 }
@@ -101,7 +57,8 @@ py::object receive(KernelHandle& handle, py::object agent) {
   Batch batch;
   if (!kernel.receive(unsigned_of(agent, "agent"), batch.messages, batch.deliveries))
     return py::none();
-  if (!batch.deliveries.empty()) return delivery_object(batch.deliveries.front());
+  if (!batch.deliveries.empty())
+    return delivery_object(batch.deliveries.front(), py::cast(&handle));
   if (batch.messages.count() == 0) return py::none();
   return message_object(batch.messages.messages().front(), handle.requests);
 }
@@ -189,7 +146,7 @@ void register_mailbox(py::module_& module, KernelClass& kernel_class) {
   py::class_<Batch>(module, "Batch")
       .def("count", [](const Batch& batch) { return batch.messages.count(); })
       .def("task_count", [](const Batch& batch) { return batch.deliveries.size(); })
-      .def("columns", &columns_of)
+      .def("column", &column_of)
       .def("tasks", &deliveries_of)
       .def("messages", &messages_of)
       .def("message",

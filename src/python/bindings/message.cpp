@@ -24,6 +24,7 @@ void release(PyObject* self) {
   Py_XDECREF(message->payload);
   Py_XDECREF(message->task_class);
   Py_XDECREF(message->latents);
+  Py_XDECREF(message->kernel);
   if (message->centre) message->centre->release();
   if (message->buffer) Payload::drop(message->buffer);
   PyTypeObject* type = Py_TYPE(self);
@@ -96,7 +97,9 @@ PyMemberDef members[] = {
     // Not T_OBJECT: for this kind the interpreter has a short way.
     HANSE_MEMBER(payload, T_OBJECT_EX, "bytes"),
     HANSE_MEMBER(task, T_ULONGLONG, "id of the task it delivers; 0: none"),
-    HANSE_MEMBER(attempt, T_UINT, "of a task: deliveries so far, from 1"),
+    HANSE_MEMBER(attempt, T_UINT, "of a task or durable message: deliveries so far, from 1"),
+    HANSE_MEMBER(durable, T_BOOL, "it came from a durable box, and waits for ack()"),
+    HANSE_MEMBER(acknowledged, T_BOOL, "of a durable message: ack() or an outbox was here"),
     HANSE_MEMBER(deadline_ns, T_ULONGLONG, "absolute UNIX time; 0: none"),
     HANSE_MEMBER(key, T_ULONGLONG, "what the sender tells its messages apart by; 0: none"),
     HANSE_MEMBER(trace, T_ULONGLONG, "trace number, carried along; 0: none"),
@@ -140,9 +143,19 @@ PyObject* payload_from(Bytes payload) {
   return bytes;
 }
 
+PyMethodDef methods[] = {
+    {"ack", &acknowledge_message, METH_NOARGS,
+     "ack($self, /)\n--\n\n"
+     "Acknowledges a durable message: it never comes again. Returns the journal position when "
+     "that\n"
+     "is on disk. Raises ConflictError (AlreadyResolved; IllegalTransition where the message did\n"
+     "not come from a durable box), DeniedError (Revoked), StorageError."},
+    {nullptr, nullptr, 0, nullptr}};
+
 PyType_Slot slots[] = {{Py_tp_dealloc, reinterpret_cast<void*>(&release)},
                        {Py_tp_repr, reinterpret_cast<void*>(&represent)},
                        {Py_tp_members, members},
+                       {Py_tp_methods, methods},
                        {Py_tp_getset, properties},
                        {Py_bf_getbuffer, reinterpret_cast<void*>(&get_buffer)},
                        {Py_tp_doc, const_cast<char*>("One message, or one task for its worker.")},
@@ -186,12 +199,17 @@ py::object message_object(const Message& from, RequestCentre* centre) {
   return owner;
 }
 
-py::object delivery_object(const Delivery& from) {
+py::object delivery_object(const Delivery& from, py::handle kernel) {
   MessageObject* message = allocate(message_type);
   py::object owner = py::reinterpret_steal<py::object>(reinterpret_cast<PyObject*>(message));
   message->to = from.worker;
   message->sender = from.requester;
-  message->kind = static_cast<unsigned int>(MessageKind::task);
+  message->kind = static_cast<unsigned int>(from.durable ? MessageKind::data : MessageKind::task);
+  message->sequence = from.sequence;
+  if (from.durable) {
+    message->durable = 1;
+    message->kernel = kernel.inc_ref().ptr();
+  }
   message->task = from.task;
   message->attempt = from.attempt;
   message->deadline_ns = from.deadline_ns;

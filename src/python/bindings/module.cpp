@@ -119,10 +119,12 @@ PYBIND11_MODULE(_core, module) {
   module.def("cpu_level", [] { return hanse::cpu_level_name(hanse::cpu_level()); });
 
   KernelClass kernel = register_kernel(module);
+  register_search(module);
   register_terms(module);
   register_agent(module, kernel);
   register_boxes(module, kernel);
   register_capability(module, kernel);
+  register_durable(kernel);
   register_index(module);
   register_journal(module, kernel);
   register_latent(module, kernel);

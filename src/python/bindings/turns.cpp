@@ -34,6 +34,11 @@ void failed(KernelHandle& handle, const Desk& desk, PyObject* message) {
   }
   const MessageObject& from = *reinterpret_cast<const MessageObject*>(message);
   py::error_already_set interrupt;
+  if (from.durable != 0) {
+    py::list messages;
+    messages.append(py::handle(message));
+    py::cast(&handle).attr("return_all")(messages);
+  }
   if (from.kind == static_cast<unsigned>(MessageKind::request))
     handle.requests->settle(
         from.request, RequestEnd::error,
@@ -45,7 +50,9 @@ void failed(KernelHandle& handle, const Desk& desk, PyObject* message) {
 void conclude(KernelHandle& handle, const Desk& desk, PyObject* message, py::object result) {
   const MessageObject& from = *reinterpret_cast<const MessageObject*>(message);
   const bool asked = from.kind == static_cast<unsigned>(MessageKind::request);
-  if (asked && PyBytes_CheckExact(result.ptr()))
+  if (from.durable != 0 && !is_awaitable(result.ptr()))
+    desk.handlers.attr("_durable_done")(py::handle(message));
+  else if (asked && PyBytes_CheckExact(result.ptr()))
     handle.requests->settle(from.request, RequestEnd::reply, std::move(result));
   else if (asked && result.is_none())
     handle.requests->settle(from.request, RequestEnd::reply, py::bytes());
@@ -66,7 +73,8 @@ bool forgotten(KernelHandle& handle, Kernel& kernel, const Message& message) {
 class Turn {
  public:
   Turn(const Batch& batch, KernelHandle& handle, py::handle routes, const py::tuple& desk)
-      : all_(batch.messages.messages()),
+      : batch_(batch),
+        all_(batch.messages.messages()),
         tasks_(batch.deliveries),
         handle_(handle),
         kernel_(handle.open()),
@@ -85,7 +93,7 @@ class Turn {
     for (; place < all_.size() + tasks_.size(); ++place) {
       const Delivery& task = tasks_[place - all_.size()];
       const int32_t to = route(place, task.worker);
-      if (to < 0) desk_.handlers.attr("_handle_oddly")(delivery_object(task), to);
+      if (to < 0) desk_.handlers.attr("_handle_oddly")(delivery_object(task, batch_.kernel), to);
     }
   }
 
@@ -96,7 +104,7 @@ class Turn {
       if (route(i, all_[i].to) < 0) messages.append(message_object(all_[i], handle_.requests));
     for (size_t i = std::max(place + 1, all_.size()); i < all_.size() + tasks_.size(); ++i)
       if (route(i, tasks_[i - all_.size()].worker) < 0)
-        messages.append(delivery_object(tasks_[i - all_.size()]));
+        messages.append(delivery_object(tasks_[i - all_.size()], batch_.kernel));
     return messages;
   }
 
@@ -124,6 +132,7 @@ class Turn {
     handle_.current = id_none;
   }
 
+  const Batch& batch_;
   const std::vector<Message>& all_;
   const std::vector<Delivery>& tasks_;
   KernelHandle& handle_;
@@ -193,7 +202,7 @@ void handle_message(KernelHandle& handle, const Desk& desk, PyObject* message) {
   PyObject* result = PyObject_CallOneArg(handler.ptr(), message);
   if (result == nullptr) {
     failed(handle, desk, message);
-  } else if (result == Py_None && from.kind == 0) {
+  } else if (result == Py_None && from.kind == 0 && from.durable == 0) {
     Py_DECREF(result);
   } else {
     conclude(handle, desk, message, py::reinterpret_steal<py::object>(result));

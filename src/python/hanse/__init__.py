@@ -6,17 +6,8 @@ same rules, and leave evidence that anyone can check. Start with `hanse.open`.
 
 from . import errors
 from .agent import Agent, Agents
-from .capability import (
-    Capabilities,
-    CapabilityIndex,
-    Matches,
-    SearchResult,
-    Skills,
-    Space,
-    all_of,
-    any_of,
-    none_of,
-)
+from .capability import Capabilities, Matches, Space
+from .durable import DurableBox, DurableDeadLetter, Outbox
 from .errors import (
     BudgetError,
     BusyError,
@@ -31,6 +22,7 @@ from .errors import (
     StorageError,
     TimedOutError,
 )
+from .index import CapabilityIndex, ExplainedResult, SearchResult
 from .journal import Event, Journal, JournalStatus, Proof, Verification, verify
 from .kernel import AgentView, Kernel, ManualClock, open
 from .latent import Latent, LatentInfo, LatentPoolStatus, Latents, LatentSpec
@@ -51,6 +43,7 @@ from .outcome import Outcome, TransferOutcome
 from .policy import Decision, Policy
 from .reply import Reply
 from .requests import Replies
+from .search import Explanation, Ranking, Skills, Where, all_of, any_of, none_of, where
 from .task import Economics, LatentManifest, Receipt, Receipts, Task, Tasks
 from .topics import Publication, Topics
 
@@ -72,8 +65,12 @@ __all__ = [
     "Decision",
     "DeniedError",
     "DeviceError",
+    "DurableBox",
+    "DurableDeadLetter",
     "Economics",
     "Event",
+    "ExplainedResult",
+    "Explanation",
     "HanseError",
     "InternalError",
     "InvalidError",
@@ -95,11 +92,13 @@ __all__ = [
     "Matches",
     "Message",
     "NotFoundError",
+    "Outbox",
     "Outcome",
     "Policy",
     "Proof",
     "Publication",
     "QueueAges",
+    "Ranking",
     "Receipt",
     "Receipts",
     "Replies",
@@ -118,10 +117,12 @@ __all__ = [
     "TransferOutcome",
     "Usage",
     "Verification",
+    "Where",
     "all_of",
     "any_of",
     "errors",
     "none_of",
     "open",
     "verify",
+    "where",
 ]

@@ -11,6 +11,12 @@ from typing_extensions import disjoint_base
 SPACE_NONE: int
 
 def cache_line_round_trip_ns() -> float: ...
+def copy_by_receiver(
+    receivers: NDArray[np.uint32],
+    receiver_count: int,
+    rows: NDArray[np.uint8],
+    rows_out: NDArray[np.uint8],
+) -> None: ...
 def cpu_level() -> str: ...
 def device_status() -> str: ...
 def error_codes() -> list[tuple[int, str, str]]: ...
@@ -227,6 +233,17 @@ class Message:
         """Of a task: absolute UNIX time; 0: none."""
 
     @property
+    def durable(self) -> bool:
+        """It came from a durable box, and waits for ack()."""
+
+    @property
+    def acknowledged(self) -> bool:
+        """Of a durable message: ack() or an outbox was here."""
+
+    def ack(self) -> int:
+        """Acknowledges a durable message; returns the journal position when it is on disk."""
+
+    @property
     def task_class(self) -> str | None:
         """Of a task."""
 
@@ -281,31 +298,80 @@ class LatentSpec:
     ) -> None: ...
     def fingerprint(self) -> bytes: ...
 
+class Filter:
+    def __init__(
+        self,
+        price: tuple[int | None, int | None],
+        tier: tuple[int | None, int | None],
+        skills: tuple[int, int, int] | None,
+        policy: tuple[int, int, int] | None,
+        region: int | None,
+        tenant: int | None,
+        load: tuple[float | None, float | None],
+        reputation: tuple[float | None, float | None],
+        updated: tuple[int | None, int | None],
+    ) -> None: ...
+    def both(self, other: Filter) -> Filter: ...
+    def with_tenant(self, tenant: int) -> Filter: ...
+
+class Ranking:
+    def __init__(
+        self,
+        price: float,
+        load: float,
+        reputation: float,
+        recency: float,
+        now: int,
+        explore: float,
+        seed: int,
+    ) -> None: ...
+
 class CapabilityIndex:
-    def __init__(self, dim: int, metric: str) -> None: ...
+    def __init__(self, dim: int, metric: str, background: bool) -> None: ...
+    def audit(self, queries: int) -> int: ...
+    def background(self) -> bool: ...
     def contains(self, id: int) -> bool: ...
     def count(self) -> int: ...
     def dim(self) -> int: ...
+    def fold(self, rows: int, threads: int) -> int: ...
+    @staticmethod
+    def from_bytes(bytes: bytes, background: bool) -> CapabilityIndex: ...
     def get(self, id: int) -> NDArray[np.float32]: ...
+    def ids(self) -> tuple[NDArray[np.uint64], NDArray[np.bool_]]: ...
+    @staticmethod
+    def load(path: str, view: bool, background: bool) -> CapabilityIndex: ...
     def memory_bytes(self) -> int: ...
-    def put(self, ids: NDArray[np.uint64], vectors: NDArray[np.float32], replace: bool) -> None: ...
+    def metric(self) -> str: ...
+    def places(self, ids: NDArray[np.uint64]) -> NDArray[np.uint32]: ...
+    def put(
+        self,
+        ids: NDArray[np.uint64],
+        vectors: NDArray[np.float32],
+        given: dict[str, Any],
+        replace: bool,
+        threads: int,
+    ) -> None: ...
     def remove(self, ids: NDArray[np.uint64]) -> int: ...
+    def save(self, path: str) -> None: ...
     def search(
-        self, queries: NDArray[np.float32], k: int, threads: int
-    ) -> tuple[NDArray[np.uint64], NDArray[np.float32], NDArray[np.int32]]: ...
+        self,
+        queries: NDArray[np.float32],
+        k: int,
+        threads: int,
+        filter: Filter | list[Filter] | None,
+        max_price: int | NDArray[np.int64] | None,
+        mask: NDArray[Any] | None,
+        ranking: Ranking | list[Ranking] | None,
+        recall: float,
+        effort: int | None,
+        explain: bool,
+    ) -> tuple[Any, ...]: ...
+    def stats(self) -> dict[str, Any]: ...
+    def to_bytes(self) -> bytes: ...
+    def update(self, ids: NDArray[np.uint64], given: dict[str, Any]) -> None: ...
 
 class Batch:
-    def columns(
-        self,
-    ) -> tuple[
-        NDArray[np.uint64],
-        NDArray[np.uint64],
-        NDArray[np.uint8],
-        NDArray[np.uint64],
-        NDArray[np.uint64],
-        NDArray[np.uint8],
-        NDArray[np.uint32],
-    ]: ...
+    def column(self, name: str) -> NDArray[Any]: ...
     def count(self) -> int: ...
     def messages(self, kernel: Kernel) -> list[Message]: ...
     def message(self, kernel: Kernel, index: int) -> Message: ...
@@ -351,14 +417,19 @@ class Kernel:
     def create_space(self, actor: int, name: str, dim: int, metric: str, model: str) -> int: ...
     def explain_match(self, actor: int, terms: Terms, budget: int | None) -> dict[str, int]: ...
     def match(
-        self, actor: int, terms: Terms, queries: NDArray[np.float32], k: int, threads: int
-    ) -> tuple[
-        NDArray[np.uint64],
-        NDArray[np.uint32],
-        NDArray[np.uint32],
-        NDArray[np.float32],
-        NDArray[np.int32],
-    ]: ...
+        self,
+        actor: int,
+        terms: Terms,
+        queries: NDArray[np.float32],
+        k: int,
+        threads: int,
+        filter: Filter | list[Filter] | None,
+        max_price: NDArray[np.int64] | None,
+        ranking: Ranking | list[Ranking] | None,
+        recall: float,
+        effort: int | None,
+        explain: bool,
+    ) -> tuple[Any, ...]: ...
     def publish(
         self,
         actor: int,
@@ -519,6 +590,44 @@ class Kernel:
         sizes: NDArray[np.uint32] | None,
     ) -> NDArray[np.uint8]: ...
     def set_paused(self, agent: int, paused: bool) -> None: ...
+    # --- durable boxes
+    def acknowledge_all(self, messages: list[Message]) -> None: ...
+    def commit_durable(
+        self,
+        agent: int,
+        acknowledged: list[Message | int],
+        sends: list[tuple[int, bytes, bytes | None]],
+        state: bytes | None,
+        wait: bool,
+    ) -> tuple[int | None, list[tuple[int, int, int | None]]]: ...
+    def declare_durable(
+        self,
+        actor: int,
+        agents: NDArray[np.uint64],
+        capacity: int,
+        in_flight: int,
+        payload_bytes: int,
+        attempts: int,
+    ) -> int | None: ...
+    def durable_box(self, actor: int, agent: int) -> dict[str, Any]: ...
+    def durable_dead_letters(
+        self, actor: int, agent: int
+    ) -> list[tuple[int, int, int, int, int, bytes]]: ...
+    def durable_state(self, actor: int, agent: int) -> bytes: ...
+    def give_back(self, agent: int, messages: list[Message | int]) -> int | None: ...
+    def is_durable(self, agent: int) -> bool: ...
+    def return_all(self, messages: list[Message]) -> None: ...
+    def send_durable(
+        self, actor: int, to: int, payload: bytes, key: bytes | None
+    ) -> tuple[int, int, int | None]: ...
+    def send_durable_many(
+        self,
+        actor: int,
+        to: NDArray[np.uint64],
+        payloads: NDArray[np.uint8] | Sequence[bytes],
+        sizes: NDArray[np.uint32] | None,
+        keys: NDArray[np.uint64] | Sequence[bytes | None] | None,
+    ) -> tuple[NDArray[np.uint8], NDArray[np.uint64]]: ...
     # --- turns
     def acting(self) -> int: ...
     def acting_token(self, agent: int, request: int) -> tuple[int, int, int]: ...

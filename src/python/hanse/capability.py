@@ -3,58 +3,26 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from . import _core
 from .errors import NotFoundError
+from .search import (
+    Explanation,
+    Filters,
+    Rankings,
+    as_rows,
+    compiled_filter,
+    compiled_ranking,
+)
 
 if TYPE_CHECKING:
     from .kernel import Kernel
 
-__all__ = [
-    "Capabilities",
-    "CapabilityIndex",
-    "Matches",
-    "SearchResult",
-    "Skills",
-    "Space",
-    "all_of",
-    "any_of",
-    "none_of",
-]
-
-
-class Skills(NamedTuple):
-    """A test of skill bits; combine with `&`. Made by all_of, any_of and none_of."""
-
-    all: int = 0
-    any: int = 0
-    none: int = 0
-
-    def __and__(self, other: Skills) -> Skills:
-        if self.any and other.any and self.any != other.any:
-            from .reasons import refuse
-
-            refuse("OutOfRange", "skills", "one any_of at most can be in a conjunction")
-        return Skills(self.all | other.all, self.any | other.any, self.none | other.none)
-
-
-def all_of(mask: int) -> Skills:
-    """Offers that have every bit of the mask."""
-    return Skills(all=mask)
-
-
-def any_of(mask: int) -> Skills:
-    """Offers that have at least one bit of the mask."""
-    return Skills(any=mask)
-
-
-def none_of(mask: int) -> Skills:
-    """Offers that have no bit of the mask."""
-    return Skills(none=mask)
+__all__ = ["Capabilities", "Matches", "Space"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +40,8 @@ class Matches:
     """The k best feasible offers of each query, best first.
 
     agents uint64[m, k], offers and versions uint32[m, k], scores float32[m, k], padded with
-    zeros; counts int32[m]. reasons: with explain, how many offers each test refused, else empty.
+    zeros; counts int32[m]. With explain, else empty: reasons, how many offers each test refused
+    (added up over the filters of a batch), and explanations, how each query was answered.
     """
 
     agents: NDArray[np.uint64]
@@ -81,9 +50,40 @@ class Matches:
     scores: NDArray[np.float32]
     counts: NDArray[np.int32]
     reasons: dict[str, int]
+    explanations: tuple[Explanation, ...] = ()
 
     def __len__(self) -> int:
         return len(self.counts)
+
+
+def matches_of(
+    core: _core.Kernel,
+    actor: int,
+    terms: _core.Terms,
+    queries: NDArray[np.float32],
+    k: int,
+    threads: int,
+    filter: Filters,
+    rank: Rankings,
+    limits: tuple[NDArray[np.int64] | None, float, int | None, bool],
+) -> Matches:
+    """Asks the core. limits: max_price a query, recall, effort, explain."""
+    max_price, recall, effort, explain = limits
+    agents, offers, versions, scores, counts, reasons, explanations = core.match(
+        actor,
+        terms,
+        as_rows(queries),
+        k,
+        threads,
+        compiled_filter(filter, core.tenant_index),
+        max_price,
+        compiled_ranking(rank),
+        recall,
+        effort,
+        explain,
+    )
+    how = tuple(map(Explanation._make, explanations))
+    return Matches(agents, offers, versions, scores, counts, reasons, how)
 
 
 class Capabilities:
@@ -167,76 +167,3 @@ class Capabilities:
         """The offer can no longer be found. Returns the journal position."""
         core = self._kernel._core
         return core.withdraw(self._kernel._acting(), agent, offer, self._space(space))
-
-
-class SearchResult(NamedTuple):
-    """ids uint64[m, k] and scores float32[m, k], padded with 0 and -inf; counts int32[m]."""
-
-    ids: NDArray[np.uint64]
-    scores: NDArray[np.float32]
-    counts: NDArray[np.int32]
-
-
-class CapabilityIndex:
-    """The index alone: ids and vectors in, nearest ids out. Exact; any thread.
-
-    dim: 1 … 4096. metric: cosine or inner_product.
-    """
-
-    __slots__ = ("_core",)
-
-    def __init__(self, dim: int, metric: str = "cosine") -> None:
-        self._core = _core.CapabilityIndex(dim, metric)
-
-    @property
-    def dim(self) -> int:
-        """Numbers in a vector."""
-        return self._core.dim()
-
-    def add(self, ids: NDArray[np.uint64], vectors: NDArray[np.float32]) -> None:
-        """Adds uint64[n] ids with float32[n, dim] vectors.
-
-        Raises ConflictError if one is there already, InvalidError; nothing is added then.
-        """
-        self._core.put(ids, vectors, False)
-
-    def upsert(self, ids: NDArray[np.uint64], vectors: NDArray[np.float32]) -> None:
-        """Adds or replaces."""
-        self._core.put(ids, vectors, True)
-
-    def remove(self, ids: NDArray[np.uint64]) -> int:
-        """Removes uint64[n] ids. Returns how many of them were there."""
-        return self._core.remove(ids)
-
-    def search(
-        self, queries: NDArray[np.float32], k: int = 10, *, threads: int = 1
-    ) -> SearchResult:
-        """The k nearest of each query, float32[m, dim] or float32[dim]; k 1 … 1024.
-
-        Ties go to the id that was added first.
-        """
-        rows = as_rows(queries)
-        return SearchResult(*self._core.search(rows, k, threads))
-
-    def get(self, id: int) -> NDArray[np.float32]:
-        """The vector as stored: normalised for cosine. Raises NotFoundError."""
-        return self._core.get(id)
-
-    def memory(self) -> int:
-        """Bytes in use."""
-        return self._core.memory_bytes()
-
-    def __len__(self) -> int:
-        return self._core.count()
-
-    def __contains__(self, id: object) -> bool:
-        if not isinstance(id, (int, np.integer)) or not 0 <= id < 1 << 64:
-            return False
-        return self._core.contains(int(id))
-
-
-def as_rows(queries: NDArray[np.float32]) -> NDArray[np.float32]:
-    """One query [dim] is a matrix of one row; anything else is left to the check behind."""
-    if isinstance(queries, np.ndarray) and queries.ndim == 1:
-        return queries.reshape(1, -1)
-    return queries

@@ -9,7 +9,7 @@ from . import _core
 from .outcome import Outcome
 
 if TYPE_CHECKING:
-    from .verbs import Verbs
+    from .messaging import MessageVerbs
 
 __all__ = ["Credit"]
 
@@ -26,7 +26,7 @@ class Credit:
         """How many sends wait."""
         return sum(len(queue) for queue in self._waiting.values())
 
-    async def send(self, who: Verbs, to: int, payload: bytes, fields: dict[str, Any]) -> int:
+    async def send(self, who: MessageVerbs, to: int, payload: bytes, fields: dict[str, Any]) -> int:
         """Sends now, or when it is this one's turn."""
         queue = self._waiting.get(to)
         if not queue:

@@ -75,6 +75,7 @@ class Handlers:
         self._busy: set[int] = set()
         self._tasks: set[Any] = set()
         self._has_async = False
+        self._done: list[Message] = []  # of durable boxes, acknowledged when the turn ends
         self.failures = 0
         # What the core needs of all this; the objects are changed in place alone.
         self.desk = (self._single, self._busy, self._kept, self)
@@ -242,6 +243,12 @@ class Handlers:
 
     def turn(self, limit: int) -> int:
         """Takes out at most `limit` messages and handles them; returns how many were taken."""
+        try:
+            return self._turn(limit)
+        finally:
+            self.settle_durable()
+
+    def _turn(self, limit: int) -> int:
         taken = self._retry_kept(limit) if self._kept else 0
         batch = self._core.drain(limit - taken)
         self._core.settle_dead_requests()
@@ -315,9 +322,12 @@ class Handlers:
         group, handler = self._groups[slot]
         for task in batch.tasks:
             self._with_latents(task)
-        error = self._core.handle_batch(group, handler, batch, len(batch) + len(batch.tasks))
-        if error is not None:
-            for message in (*messages(), *batch.tasks):
+        count = len(batch) + len(batch.tasks) + len(batch.durable)
+        error = self._core.handle_batch(group, handler, batch, count)
+        if error is None:
+            self._done += batch.durable
+        else:
+            for message in (*messages(), *batch.tasks, *batch.durable):
                 self._bury(message, error)
             self._report(error)
 
@@ -353,6 +363,8 @@ class Handlers:
             self.requests.fail(message.request, f"its handler raised {error!r}", message.to)
         elif error is not None:
             self._failed(message, error)
+        elif message.durable:
+            self._core.acknowledge_all([message])
         elif message.kind == REQUEST:
             self._answer(message, b"" if task.result() is None else task.result())
         if self._kernel._loop is not None:
@@ -367,13 +379,24 @@ class Handlers:
             kind = type(result).__name__
             self._failed(message, TypeError(f"a reply is bytes, the handler gave a {kind}"))
 
+    def _durable_done(self, message: Message) -> None:
+        self._done.append(message)
+
+    def settle_durable(self) -> None:
+        """Acknowledges the durable messages whose handlers have returned."""
+        if self._done:
+            done, self._done = self._done, []
+            self._core.acknowledge_all(done)
+
     def _failed(self, message: Message, error: BaseException) -> None:
         self._bury(message, error)
         self._report(error)
 
     def _bury(self, message: Message, error: BaseException) -> None:
         self.failures += 1
-        if message.kind != TASK:
+        if message.durable:
+            self._core.return_all([message])
+        elif message.kind != TASK:
             self._core.dead(message, False)
         if message.kind == REQUEST:
             self.requests.fail(message.request, f"its handler raised {error!r}", message.to)

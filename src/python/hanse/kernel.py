@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from . import _core
 from .agent import Agents
 from .capability import Capabilities
+from .durable import DurableVerbs, Outbox, refuse_sends
 from .errors import InvalidError
 from .handlers import Handlers, event_loop_runs
 from .journal import Journal, path_of
@@ -53,7 +54,7 @@ class ManualClock:
         self._core.advance(ns)
 
 
-class AgentView(Verbs):
+class AgentView(Verbs, DurableVerbs):
     """An agent that acts, made by as_agent: every verb, and single messages as one C call."""
 
     __slots__ = ("_kernel",)
@@ -77,7 +78,7 @@ class AgentView(Verbs):
         return f"AgentView(id={self.id})"
 
 
-class Kernel(Verbs):
+class Kernel(Verbs, DurableVerbs):
     """A coordination kernel; open one with hanse.open. A context manager that closes it.
 
     Its own verbs act as the root, or, inside a handler, as the agent that is handled (a batch: as
@@ -180,6 +181,30 @@ class Kernel(Verbs):
         For event loops that are not asyncio's: wait for it, call run, and again.
         """
         return self._core.own_wake()
+
+    def outbox(self, message: Message) -> Outbox:
+        """What a handler does about a message, in one record: `with kernel.outbox(message) as out`.
+
+        out.send(to, payload, key=) to durable boxes, out.state = bytes. When the block ends, the
+        message is acknowledged (where it is durable), the messages leave and the state is stored,
+        all at once or, when the block raises or a message is refused, not at all; it raises as
+        commit. `async with` does not block the event loop.
+        """
+        return Outbox(self, message)
+
+    def _commit(
+        self,
+        agent: int,
+        ack: list[Message | int],
+        send: list[tuple[int, bytes, bytes | None]],
+        state: bytes | None,
+        wait: bool,
+    ) -> int:
+        position, sent = self._core.commit_durable(agent, ack, send, state, wait)
+        if position is None:
+            refuse_sends(sent, [row[0] for row in send])
+            refuse("BatchAborted", "commit", "a message was refused")
+        return position
 
     def on(self, agents: int | Iterable[int]) -> Callable[[HandlerFunction], HandlerFunction]:
         """Decorator: the function (or async function) gets each message of these agents.

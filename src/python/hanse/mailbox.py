@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from . import _core
 from ._core import Message
+from .durable import DurableBoxes
 from .outcome import Outcome
 
 __all__ = [
@@ -31,14 +32,20 @@ TaskDelivery = Message
 DATA, REQUEST, REPLY, FAILURE, TASK = range(5)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+_COLUMNS = ("to", "sender", "kind", "request", "sequence", "payload", "size")
+
+
 class Batch:
     """What a drain took out of the boxes, as columns; `tasks` on their way to their workers.
 
+    `durable`: messages of durable boxes, which wait for ack().
+
     to, sender, request, sequence uint64[n]; kind uint8[n] (0 data, 1 request); payload uint8[n, w],
-    read only, rows padded with zeros; size uint32[n]. payload may view the kernel's memory, which
-    lives as long as it does.
+    read only, rows padded with zeros; size uint32[n]. Columns may view the kernel's memory, which
+    lives as long as they do, and are made when first asked for.
     """
+
+    __slots__ = ("_count", "_source", "durable", "tasks", *_COLUMNS)
 
     to: NDArray[np.uint64]
     sender: NDArray[np.uint64]
@@ -48,33 +55,56 @@ class Batch:
     payload: NDArray[np.uint8]
     size: NDArray[np.uint32]
     tasks: list[Message]
+    durable: list[Message]
+    _source: _core.Batch | None
+    _count: int
+
+    def __init__(
+        self, source: _core.Batch | Sequence[NDArray[Any]], deliveries: list[Message]
+    ) -> None:
+        put = object.__setattr__
+        put(self, "tasks", [one for one in deliveries if not one.durable])
+        put(self, "durable", [one for one in deliveries if one.durable])
+        if isinstance(source, _core.Batch):
+            put(self, "_source", source)
+            put(self, "_count", source.count())
+            return
+        put(self, "_source", None)
+        put(self, "_count", len(source[0]))
+        for name, column in zip(_COLUMNS, source, strict=True):
+            put(self, name, column)
+
+    def __getattr__(self, name: str) -> NDArray[Any]:
+        # Only for what is not there yet.
+        if name not in _COLUMNS or self._source is None:
+            raise AttributeError(f"a Batch has no {name!r}")
+        column = self._source.column(name)
+        object.__setattr__(self, name, column)
+        return column
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise AttributeError(f"a Batch can't be changed: {name!r}")
 
     def __len__(self) -> int:
-        """Messages, tasks not counted."""
-        return len(self.to)
+        """Rows: tasks and durable messages not counted."""
+        return self._count
 
-    def select(self, rows: NDArray[Any], tasks: list[Message]) -> Batch:
+    def __repr__(self) -> str:
+        return f"Batch({self._count} messages, {len(self.tasks)} tasks)"
+
+    def select(self, rows: NDArray[Any], deliveries: list[Message]) -> Batch:
         """Some rows of it, copied."""
-        return Batch(
-            self.to[rows],
-            self.sender[rows],
-            self.kind[rows],
-            self.request[rows],
-            self.sequence[rows],
-            self.payload[rows],
-            self.size[rows],
-            tasks,
-        )
+        return Batch([getattr(self, name)[rows] for name in _COLUMNS], deliveries)
 
 
 def batch_of(core: _core.Batch) -> Batch:
     """From the core's batch."""
-    return Batch(*core.columns(), core.tasks() if core.task_count() else [])
+    return Batch(core, core.tasks() if core.task_count() else [])
 
 
 def batch_of_messages(messages: Sequence[Message]) -> Batch:
     """From single messages."""
-    plain = [message for message in messages if message.kind != TASK]
+    plain = [one for one in messages if one.kind != TASK and not one.durable]
     width = max((len(message.payload) for message in plain), default=0)
     payload = np.zeros((len(plain), width), np.uint8)
     for row, message in enumerate(plain):
@@ -84,14 +114,16 @@ def batch_of_messages(messages: Sequence[Message]) -> Batch:
         return np.array([getattr(message, name) for message in plain], dtype)
 
     return Batch(
-        column("to", np.uint64),
-        column("sender", np.uint64),
-        column("kind", np.uint8),
-        column("request", np.uint64),
-        column("sequence", np.uint64),
-        payload,
-        np.array([len(message.payload) for message in plain], np.uint32),
-        [message for message in messages if message.kind == TASK],
+        [
+            column("to", np.uint64),
+            column("sender", np.uint64),
+            column("kind", np.uint8),
+            column("request", np.uint64),
+            column("sequence", np.uint64),
+            payload,
+            np.array([len(message.payload) for message in plain], np.uint32),
+        ],
+        [one for one in messages if one.kind == TASK or one.durable],
     )
 
 
@@ -195,7 +227,7 @@ class Trace:
     taken_ns: int
 
 
-class Mailboxes:
+class Mailboxes(DurableBoxes):
     """The bounds of all boxes, and what became of their messages: kernel.mailboxes."""
 
     def __init__(self, core: _core.Kernel) -> None:

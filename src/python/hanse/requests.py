@@ -16,7 +16,7 @@ from .outcome import Outcome
 from .reasons import refuse
 
 if TYPE_CHECKING:
-    from .verbs import Verbs
+    from .messaging import MessageVerbs
 
 __all__ = ["Replies", "Requests"]
 
@@ -137,7 +137,7 @@ class Replies:
 
 
 def ask_many(
-    who: Verbs,
+    who: MessageVerbs,
     to: NDArray[np.uint64] | Sequence[int],
     payloads: Sequence[bytes] | NDArray[np.uint8] | bytes,
     quorum: int | None,

@@ -9,17 +9,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import _core
-from .capability import Matches, Skills, as_rows
+from .capability import Matches, matches_of
 from .errors import HanseError
 from .latent import Latent
 from .ledger import Usage
+from .messaging import MessageVerbs, rows_and_sizes
 from .outcome import Outcome
 from .reasons import refuse, refuse_outcome
-from .requests import Replies, ask_many
+from .search import Filters, Rankings, Skills, as_skills
 from .task import Receipt, Receipts, receipt_of, receipts_of
 
 if TYPE_CHECKING:
-    from .kernel import Kernel
+    pass
 
 __all__ = ["Verbs"]
 
@@ -46,16 +47,10 @@ def key_bytes(key: bytes | str | None, field: str = "key") -> bytes | None:
     return key
 
 
-class Verbs(_core.Sender):
+class Verbs(MessageVerbs):
     """The verbs of who acts. Mixed into AgentView and Kernel."""
 
     __slots__ = ()
-
-    def _acting(self) -> int:
-        raise NotImplementedError
-
-    def _owner(self) -> Kernel:
-        raise NotImplementedError
 
     def _terms(
         self,
@@ -77,14 +72,12 @@ class Verbs(_core.Sender):
         if isinstance(tier, tuple) and len(tier) != 2:
             refuse("OutOfRange", "tier", f"want one or (lowest, highest), have {len(tier)} numbers")
         low, high = (0, 255) if tier is None else tier if isinstance(tier, tuple) else (tier, tier)
-        if skills is not None and not isinstance(skills, Skills):
-            skills = Skills(all=skills)
         return _core.Terms(
             kernel.capabilities._space(space, lenient),
             max_price,
             low,
             high,
-            skills,
+            as_skills(skills),
             region,
             None if tenant is None else kernel._core.tenant_index(tenant),
             task_class,
@@ -99,36 +92,44 @@ class Verbs(_core.Sender):
         queries: NDArray[np.float32],
         k: int = 10,
         *,
-        max_price: int | None = None,
+        filter: Filters = None,
+        max_price: int | NDArray[np.int64] | None = None,
         tier: Tier | None = None,
         skills: Skills | int | None = None,
         region: int | None = None,
         tenant: int | None = None,
+        rank: Rankings = None,
+        recall: float = 0.95,
+        effort: int | None = None,
         space: str = "default",
         threads: int = 1,
         explain: bool = False,
     ) -> Matches:
         """The k best feasible offers for each query; a match is feasible or absent.
 
-        queries: float32[m, dim] or float32[dim]. tier: one, or (lowest, highest). skills:
-        hanse.all_of, any_of, none_of, joined by &; an int means all_of. explain: also count why
-        offers were refused. Raises InvalidError, NotFoundError (UnknownSpace).
+        queries: float32[m, dim] or float32[dim] (float16 and, as uint16, bfloat16 are widened).
+        filter: hanse.where(…), or a list of one a query, together with: max_price, one or int64[m];
+        tier: one, or (lowest, highest); skills: hanse.all_of, any_of, none_of, joined by &, an int
+        means all_of; region; tenant: an agent of it. rank: a hanse.Ranking, or one a query.
+        recall: the share of the true k best that is wanted on average; 1: exactly these. Small
+        spaces and selective filters are exact whatever it says. effort: the width of a walk
+        instead, 16 … 4096. explain: also say how, and count why offers were refused.
+        Always min(k, feasible) results. Raises InvalidError, NotFoundError (UnknownSpace).
         """
         if not isinstance(explain, bool):
             refuse("WrongType", "explain", f"want a bool, have a {type(explain).__name__}")
         terms = self._terms(
             space=space,
-            max_price=max_price,
+            max_price=None if isinstance(max_price, np.ndarray) else max_price,
             tier=tier,
             skills=skills,
             region=region,
             tenant=tenant,
         )
+        prices = max_price if isinstance(max_price, np.ndarray) else None
+        limits = (prices, recall, effort, explain)
         core = self._owner()._core
-        actor = self._acting()
-        columns = core.match(actor, terms, as_rows(queries), k, threads)
-        reasons = core.explain_match(actor, terms, None) if explain else {}
-        return Matches(*columns, reasons)
+        return matches_of(core, self._acting(), terms, queries, k, threads, filter, rank, limits)
 
     def _raise_refusal(
         self, receipt: Receipt, terms: _core.Terms, budget: int | None = None
@@ -304,7 +305,7 @@ class Verbs(_core.Sender):
             deadline_ns=deadline_ns,
             verify=verify,
         )
-        rows, sizes = _rows_and_sizes(payloads)
+        rows, sizes = rows_and_sizes(payloads)
         if keys is not None and not (_is_sequence(keys) or isinstance(keys, np.ndarray)):
             refuse("WrongType", "keys", f"want a sequence of keys, have a {type(keys).__name__}")
         key_rows = None if keys is None else [key_bytes(key, "keys") for key in keys]
@@ -438,58 +439,9 @@ class Verbs(_core.Sender):
         """What a key was used up by. Raises NotFoundError (UnknownTask): it is free."""
         return receipt_of(self._owner()._core.lookup(self._acting(), key_bytes(key) or b""))
 
-    def send_many(
-        self,
-        to: NDArray[np.uint64],
-        payloads: NDArray[np.uint8] | tuple[NDArray[np.uint8], NDArray[np.uint32]],
-    ) -> NDArray[np.uint8]:
-        """to uint64[n]; payloads uint8[n, w], or (uint8[n, w], sizes uint32[n]).
-
-        Returns hanse.Outcome numbers, uint8[n].
-        """
-        rows, sizes = _rows_and_sizes(payloads)
-        return self._owner()._core.send_many(self._acting(), to, rows, sizes)
-
-    async def send_async(self, to: int, payload: bytes, **fields: Any) -> int:
-        """As send, with its keywords; where the box gives credit, waits until it has room.
-
-        First come, first served; cancel it to stop waiting.
-        """
-        return await self._owner()._handlers.credit.send(self, to, payload, fields)
-
-    def ask_many(
-        self,
-        to: NDArray[np.uint64] | Sequence[int],
-        payloads: Sequence[bytes] | NDArray[np.uint8] | bytes,
-        *,
-        quorum: int | None = None,
-        timeout: float | None = None,
-        lane: int = 0,
-    ) -> Replies:
-        """Many requests; await the Replies, from a running event loop. timeout in seconds.
-
-        payloads: one an agent, or bytes for all. quorum: so many replies are enough, then the
-        rest is cancelled; None: all. Raises InvalidError alone; the rest are outcomes.
-        """
-        return ask_many(self, to, payloads, quorum, timeout, lane)
-
-    def _attach_here(self) -> None:
-        self._owner()._bridge()
-
-    def _watch_deadlines(self) -> None:
-        self._owner()._bridge().watch_deadlines()
-
 
 def _is_sequence(value: object) -> bool:
     return isinstance(value, Sequence) and not isinstance(value, (str, bytes))
-
-
-def _rows_and_sizes(payloads: Any) -> tuple[Any, Any]:
-    if not isinstance(payloads, tuple):
-        return payloads, None
-    if len(payloads) != 2:
-        refuse("WrongType", "payloads", f"want (rows, sizes), have {len(payloads)} parts")
-    return payloads
 
 
 def _row_count(queries: Any, to: Any, budgets: Any) -> int:

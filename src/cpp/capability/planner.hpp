@@ -1,0 +1,20 @@
+// Which way is cheapest for a query whose filter is known to let so many rows pass. Internal to
+// this concept.
+#pragma once
+
+#include "capability/query.hpp"
+
+namespace hanse {
+
+// The query has its mask.
+Plan plan_query(const CapabilitySpace& space, const SearchOptions& options,
+                const PreparedQuery& query);
+
+// Width of a walk for SearchOptions::recall or ::effort.
+uint32_t walk_width(const SearchOptions& options, uint32_t row_count);
+
+// No feasible row's bonus is above this; from the values that occur.
+double bonus_bound(const Ranking& ranking, const Predicate& predicate,
+                   const Statistics& statistics);
+
+}  // namespace hanse
