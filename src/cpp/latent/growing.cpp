@@ -166,7 +166,7 @@ LatentPool::Prefix LatentPool::longest_prefix(AgentId reader, uint32_t tenant,
   auto& body = static_cast<LatentBody&>(*match.entry);
   const uint32_t index = state.take_handle(lock);
   LatentBody* found =
-      match.matched == body.tokens ? &body : state.cut(lock, body, tenant, 0, match.matched);
+      match.matched == body.tokens ? &body : state.cut(lock, body, tenant, 0, match.matched, true);
   return {state.open(lock, index, reader, tenant, found, {}), match.matched};
 }
 
@@ -203,7 +203,14 @@ void LatentPool::keep(LatentId latent, AgentId actor, uint32_t tenant, uint64_t 
   LatentBody& body = state.readable(lock, latent, actor, tenant).body();
   if (tenant != body.tenant)
     throw Error(ErrorCode::not_permitted, "latent", "only its own tenant keeps it", latent);
-  if (body.kept) return state.retention.pin(tenant, body, pinned);
+  const auto set_pinned = [&] {
+    state.retention.pin(tenant, body, pinned);
+    if (pinned)
+      state.pinned.insert(&body);
+    else
+      state.pinned.erase(&body);
+  };
+  if (body.kept) return set_pinned();
   uint64_t bytes = 0;
   for (const Piece& piece : body.pieces) bytes += body.layout->token_bytes() * piece.page->capacity;
   const uint64_t quota = state.retention.quota_bytes(tenant);
@@ -217,7 +224,7 @@ void LatentPool::keep(LatentId latent, AgentId actor, uint32_t tenant, uint64_t 
     ++state.evicted_count;
   }
   state.retention.keep(tenant, body, bytes, cost == 0 ? body.tokens : cost);
-  state.retention.pin(tenant, body, pinned);
+  set_pinned();
   ++body.references;
 }
 

@@ -137,8 +137,9 @@ LatentId LatentPool::slice(LatentId latent, AgentId owner, uint32_t tenant, uint
     throw Error(ErrorCode::out_of_range, "tokens", uint64_t(first) + count, whole->tokens, latent);
   const State::Lock lock(state.mutex);
   const uint32_t index = state.take_handle(lock);
-  LatentBody* body =
-      count == whole->tokens ? &*whole : state.cut(lock, *whole, tenant, first, count);
+  LatentBody* body = count == whole->tokens
+                         ? &*whole
+                         : state.cut(lock, *whole, tenant, first, count, whole.rights().empty());
   return state.open(lock, index, owner, tenant, body, whole.rights());
 }
 
@@ -249,7 +250,8 @@ void LatentPool::grant(LatentId latent, AgentId reader, uint64_t clearance) {
   if (handle.grants.size() >= grant_count_max)
     throw Error(ErrorCode::quota_exceeded, "grants", handle.grants.size() + 1, grant_count_max,
                 latent);
-  handle.grants.insert(at, std::make_shared<LatentGrant>(LatentGrant{reader, clearance, false}));
+  handle.grants.insert(at,
+                       std::make_shared<LatentGrant>(LatentGrant{reader, clearance, false, {}}));
 }
 
 bool LatentPool::revoke(LatentId latent, AgentId reader) {
@@ -260,6 +262,7 @@ bool LatentPool::revoke(LatentId latent, AgentId reader) {
                                [&](const auto& grant) { return grant->reader == reader; });
   if (at == grants.end()) return false;
   (*at)->revoked = true;
+  for (const LatentGrant::Word& word : (*at)->words) word.end();
   grants.erase(at);
   return true;
 }
@@ -327,21 +330,42 @@ LatentHold LatentPool::hold(LatentId latent, AgentId reader, uint32_t reader_ten
   ++seen.body().references;
   seen.body().read_tokens.fetch_add(seen.body().tokens, std::memory_order_relaxed);
   hold.body_ = &seen.body();
+  hold.rights_ = seen.rights();
   hold.state_ = state_;
   return hold;
 }
 
 LatentHold::LatentHold(LatentHold&& other) noexcept
-    : state_(std::move(other.state_)), body_(std::exchange(other.body_, nullptr)) {}
+    : state_(std::move(other.state_)),
+      body_(std::exchange(other.body_, nullptr)),
+      rights_(std::move(other.rights_)) {}
 
 LatentHold& LatentHold::operator=(LatentHold&& other) noexcept {
   std::swap(state_, other.state_);
   std::swap(body_, other.body_);
+  std::swap(rights_, other.rights_);
   return *this;
 }
 
 LatentHold::~LatentHold() {
   if (body_) static_cast<LatentPool::State*>(state_.get())->drop(body_);
+}
+
+// Only where it is still this hand-off's: the place may have been given to another one.
+void LatentGrant::Word::end() const {
+  const std::shared_ptr<void> alive = owner.lock();
+  uint64_t expected = value;
+  if (alive) std::atomic_ref<uint64_t>(*word).compare_exchange_strong(expected, 0);
+}
+
+void LatentHold::end_with(const std::shared_ptr<void>& owner, uint64_t* word,
+                          uint64_t value) const {
+  const LatentPool::State::Lock lock(static_cast<LatentPool::State*>(state_.get())->mutex);
+  for (const auto& right : rights_) {
+    std::erase_if(right->words, [](const auto& known) { return known.owner.expired(); });
+    right->words.push_back({owner, word, value});
+    if (right->revoked) right->words.back().end();
+  }
 }
 
 const LatentLayout& LatentHold::layout() const { return *body_->layout; }

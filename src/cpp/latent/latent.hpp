@@ -19,6 +19,7 @@
 namespace hanse {
 
 struct LatentBody;
+struct LatentGrant;
 
 struct LatentPoolOptions {
   uint64_t size_bytes_max = uint64_t(1) << 30;  // of page payload
@@ -74,12 +75,16 @@ class LatentHold {
   const LatentLayout& layout() const;
   std::span<const Piece> pieces() const;
   const LatentBody& body() const { return *body_; }
+  // A word that is `value` becomes 0 as soon as a grant that this rests on is revoked; `owner`
+  // keeps it.
+  void end_with(const std::shared_ptr<void>& owner, uint64_t* word, uint64_t value) const;
   explicit operator bool() const { return body_ != nullptr; }
 
  private:
   friend class LatentPool;
   std::shared_ptr<void> state_;
   LatentBody* body_ = nullptr;
+  std::vector<std::shared_ptr<LatentGrant>> rights_;
 };
 
 class LatentPool {

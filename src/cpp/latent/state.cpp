@@ -35,6 +35,7 @@ void LatentPool::State::close() {
     drop(lock, body, remains);
   }
   handle_count = 0;
+  while (!pinned.empty()) forget(lock, **pinned.begin(), remains);
   while (const auto victim = retention.victim(Retention::tenant_any).entry)
     forget(lock, static_cast<LatentBody&>(*victim), remains);
 }
@@ -120,7 +121,7 @@ std::unique_ptr<LatentBody> LatentPool::State::derived(const LatentBody& from,
 }
 
 LatentBody* LatentPool::State::cut(const Lock& lock, const LatentBody& whole, uint32_t tenant,
-                                   uint32_t first, uint32_t count) {
+                                   uint32_t first, uint32_t count, bool indexed) {
   std::unique_ptr<LatentBody> body = derived(whole, tenant);
   body->tokens = count;
   body->position_base += first;
@@ -138,7 +139,7 @@ LatentBody* LatentPool::State::cut(const Lock& lock, const LatentBody& whole, ui
     at += piece.count;
   }
   for (const Piece& piece : body->pieces) ++piece.page->references;
-  add_to_index(lock, *body);
+  if (indexed) add_to_index(lock, *body);
   return body.release();
 }
 
@@ -214,6 +215,7 @@ void LatentPool::State::drop(LatentBody* body) {
 
 void LatentPool::State::forget(const Lock& lock, LatentBody& body, Remains& remains_out) {
   if (!body.kept) return;
+  pinned.erase(&body);
   retention.drop(body.tenant, body);
   if (body.home_handles == 0) remove_from_index(lock, body);
   drop(lock, &body, remains_out);
@@ -294,7 +296,8 @@ LatentId LatentPool::State::Draft::publish(std::unique_ptr<LatentBody> body,
   }
   const uint32_t tenant = body->tenant;
   const Lock lock(state_.mutex);
-  state_.add_to_index(lock, *body);
+  // What rests on a grant is found by its handle alone: the index would forget the grant.
+  if (rights.empty()) state_.add_to_index(lock, *body);
   for (const Piece& piece : shared) ++piece.page->references;
   const LatentId latent =
       state_.open(lock, handle_, owner, tenant, body.release(), std::move(rights));

@@ -18,6 +18,14 @@ struct LatentGrant {
   AgentId reader = id_none;
   uint64_t clearance = 0;
   bool revoked = false;
+  // Of hand-offs to other processes, which look at them before each read.
+  struct Word {
+    std::weak_ptr<void> owner;
+    uint64_t* word;
+    uint64_t value;
+    void end() const;
+  };
+  std::vector<Word> words;
 };
 using LatentGrants = std::vector<std::shared_ptr<LatentGrant>>;
 
@@ -84,7 +92,7 @@ struct LatentPool::State {
                 LatentGrants rights);
   // A body of `tenant`: `count` tokens of `whole` from `first` on, whose pages it shares.
   LatentBody* cut(const Lock&, const LatentBody& whole, uint32_t tenant, uint32_t first,
-                  uint32_t count);
+                  uint32_t count, bool indexed);
   std::unique_ptr<LatentBody> derived(const LatentBody& from, uint32_t tenant) const;
   void add_to_index(const Lock&, LatentBody& body);
   void remove_from_index(const Lock&, LatentBody& body);
@@ -119,6 +127,7 @@ struct LatentPool::State {
   PageArena arena;
   PrefixIndex prefixes;
   Retention retention;
+  std::set<LatentBody*> pinned;  // of what is kept
   HashMap steps;  // of latents without tokens: hash of what made them -> slot in step_bodies
   std::vector<LatentBody*> step_bodies;
   std::vector<uint32_t> free_steps;

@@ -14,6 +14,24 @@ LatentDtype latent_dtype_of(const std::string& name) {
               "want float32, float16, bfloat16, int8 or int4, have " + name);
 }
 
+py::dict spec_terms(const LatentSpec& spec) {
+  py::dict fields;
+  fields["model"] = spec.model;
+  fields["layers"] = spec.layers;
+  fields["kv_heads"] = spec.kv_heads;
+  fields["head_dim"] = spec.head_dim;
+  fields["dtype"] = latent_dtype_name(spec.dtype);
+  fields["tokenizer"] = spec.tokenizer;
+  fields["rope_base"] = double(spec.rope_base_micro) / 1e6;
+  fields["kind"] = spec.kind == LatentKind::kv ? "kv" : "hidden";
+  fields["order"] = spec.order == LatentOrder::nhd ? "NHD" : "HND";
+  fields["rope_pairing"] = spec.rope_pairing == RopePairing::neox ? "neox" : "gptj";
+  fields["rotary_dim"] = spec.rotary_dim;
+  fields["rope_scaling"] = spec.rope_scaling;
+  fields["position_max"] = spec.position_max;
+  return fields;
+}
+
 namespace {
 
 // One of two names, the first of which stands for 0.
@@ -45,24 +63,6 @@ LatentSpec spec_of(py::object model, py::object tokenizer, py::object layers, py
   spec.rope_scaling = text_of(rope_scaling, "rope_scaling");
   spec.position_max = unsigned_of<uint32_t>(position_max, "position_max");
   return spec;
-}
-
-py::dict terms_of(const LatentSpec& spec) {
-  py::dict fields;
-  fields["model"] = spec.model;
-  fields["layers"] = spec.layers;
-  fields["kv_heads"] = spec.kv_heads;
-  fields["head_dim"] = spec.head_dim;
-  fields["dtype"] = latent_dtype_name(spec.dtype);
-  fields["tokenizer"] = spec.tokenizer;
-  fields["rope_base"] = double(spec.rope_base_micro) / 1e6;
-  fields["kind"] = spec.kind == LatentKind::kv ? "kv" : "hidden";
-  fields["order"] = spec.order == LatentOrder::nhd ? "NHD" : "HND";
-  fields["rope_pairing"] = spec.rope_pairing == RopePairing::neox ? "neox" : "gptj";
-  fields["rotary_dim"] = spec.rotary_dim;
-  fields["rope_scaling"] = spec.rope_scaling;
-  fields["position_max"] = spec.position_max;
-  return fields;
 }
 
 // None: no tokens are said. int32 and uint32 are the same bits.
@@ -210,7 +210,7 @@ py::dict info_of(KernelHandle& handle, AgentId reader, LatentId latent) {
   fields["content"] = bytes_from(info.content).attr("hex")();
   fields["fingerprint"] = bytes_from(info.fingerprint).attr("hex")();
   fields["parent"] = bytes_from(info.parent).attr("hex")();
-  fields["spec"] = terms_of(info.spec);
+  fields["spec"] = spec_terms(info.spec);
   fields["tokens"] = info.tokens;
   fields["position_base"] = info.position_base;
   fields["size_bytes"] = info.size_bytes;
@@ -364,6 +364,7 @@ void register_latent(py::module_& module, KernelClass& kernel_class) {
       .def("latent_status", &status_of);
   register_retention(kernel_class);
   register_transforms(module);
+  register_latent_exchange(module, kernel_class);
   register_prefix_view(module);
 }
 

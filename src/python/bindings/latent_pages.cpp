@@ -25,6 +25,14 @@ py::dtype dtype_of(LatentDtype dtype) {
   return py::dtype::of<uint8_t>();
 }
 
+template <class T>
+std::span<T> writable_of(py::array& array, const char* field) {
+  if (!array.writeable()) throw Error(ErrorCode::bad_array, field, "want a writable array");
+  return {static_cast<T*>(array.mutable_data()), static_cast<size_t>(array.size())};
+}
+
+}  // namespace
+
 py::array page_array(const LatentLayout& layout, const Piece& piece, py::handle owner) {
   const LatentSpec& spec = layout.spec;
   const py::dtype dtype = dtype_of(spec.dtype);
@@ -48,14 +56,6 @@ py::array page_array(const LatentLayout& layout, const Piece& piece, py::handle 
   view.attr("flags").attr("writeable") = false;
   return view;
 }
-
-template <class T>
-std::span<T> writable_of(py::array& array, const char* field) {
-  if (!array.writeable()) throw Error(ErrorCode::bad_array, field, "want a writable array");
-  return {static_cast<T*>(array.mutable_data()), static_cast<size_t>(array.size())};
-}
-
-}  // namespace
 
 py::list latent_pages(KernelHandle& handle, AgentId reader, LatentId latent) {
   Kernel& kernel = handle.open();

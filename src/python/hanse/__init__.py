@@ -33,12 +33,16 @@ from .errors import (
 )
 from .journal import Event, Journal, JournalStatus, Proof, Verification, verify
 from .kernel import AgentView, Kernel, ManualClock, open
-from .latent import Latent, LatentInfo, LatentPoolStatus, Latents, LatentSpec
+from .latent import Latent, LatentInfo, LatentPoolStatus, Latents, Prefixes
+from .latent_exchange import LatentExchange, LatentReader, RemoteLatent
+from .latent_spec import LatentSpec
+from .latent_tier import DiskTier, Stored
 from .ledger import Account, Ledger, Totals, Usage
 from .mailbox import Batch, DeadLetter, Message, TaskDelivery
 from .outcome import Outcome, TransferOutcome
 from .policy import Decision, Policy
 from .task import Economics, LatentManifest, Receipt, Receipts, Task, Tasks
+from .transform import Quantised, Realignment, quantise, realignment, rope_shift
 
 __version__ = "0.1.0"
 
@@ -57,6 +61,7 @@ __all__ = [
     "Decision",
     "DeniedError",
     "DeviceError",
+    "DiskTier",
     "Economics",
     "Event",
     "HanseError",
@@ -67,9 +72,11 @@ __all__ = [
     "Kernel",
     "Latent",
     "LatentError",
+    "LatentExchange",
     "LatentInfo",
     "LatentManifest",
     "LatentPoolStatus",
+    "LatentReader",
     "LatentSpec",
     "Latents",
     "Ledger",
@@ -79,13 +86,18 @@ __all__ = [
     "NotFoundError",
     "Outcome",
     "Policy",
+    "Prefixes",
     "Proof",
+    "Quantised",
+    "Realignment",
     "Receipt",
     "Receipts",
+    "RemoteLatent",
     "SearchResult",
     "Skills",
     "Space",
     "StorageError",
+    "Stored",
     "Task",
     "TaskDelivery",
     "Tasks",
@@ -99,5 +111,8 @@ __all__ = [
     "errors",
     "none_of",
     "open",
+    "quantise",
+    "realignment",
+    "rope_shift",
     "verify",
 ]

@@ -228,6 +228,13 @@ class Latent:
         """Ends `keep`."""
         self._kernel._core.latent_forget(self.reader, self.id)
 
+    def seal(self, key: bytes) -> bytes:
+        """Its bytes for another process or time: manifest, MAC (HMAC-SHA-256) and payload.
+
+        key: a secret that whoever unseals it knows. What left so is beyond grants and revocation.
+        """
+        return self._kernel._core.latent_seal(self.reader, self.id, key)
+
     def release(self) -> None:
         """Gives the handle back; a page is freed with its last handle. Raises NotFoundError."""
         self._kernel._core.latent_release(self.id)
@@ -317,6 +324,12 @@ class Latents:
         """A handle object for an id that was handed over, read as who acts."""
         reader = self._kernel._acting()
         return Latent(self._kernel, self._kernel._core.latent_info(reader, id)["id"], reader)
+
+    def unseal(self, sealed: bytes, key: bytes) -> Latent:
+        """Puts what `seal` gave, as who acts. Raises LatentError (LatentCorrupt): something was
+        altered or cut, the key is another one, or it was sealed for another tenant."""
+        reader = self._kernel._acting()
+        return Latent(self._kernel, self._kernel._core.latent_unseal(reader, sealed, key), reader)
 
     def concat(self, latents: Iterable[Latent]) -> Latent:
         """A new latent of these one after the other, sharing all pages; 1 … 4,096 of them.
