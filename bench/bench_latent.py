@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+import multiprocessing
+import pickle
+import tempfile
+import time
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 import hanse
-from bench.case import Contest, Settings, case, each, peer, rate
+from bench.case import Contest, Sample, Settings, case, each, peer, rate
 
 LAYERS, KV_HEADS, HEAD_DIM = 30, 3, 64  # a model of 135 M parameters
 PAGE_TOKENS = 16
 SEED = 3
 SPEC = hanse.LatentSpec(model="bench/made@1", layers=LAYERS, kv_heads=KV_HEADS, head_dim=HEAD_DIM)
+
+TURNED = hanse.LatentSpec("bench/made@1", LAYERS, KV_HEADS, HEAD_DIM, rope_base=1e5)
+# So little state that the structures are what is measured.
+TOY = hanse.LatentSpec("bench/toy@1", layers=1, kv_heads=1, head_dim=8, dtype="int8")
 
 
 def made(tokens: int) -> npt.NDArray[np.float32]:
@@ -59,47 +67,354 @@ def hand_off(settings: Settings) -> Iterator[Contest]:
         )
 
 
-@case("latent", "GB/s", "higher")
-@contextlib.contextmanager
-def put(settings: Settings) -> Iterator[Contest]:
-    """How fast is state of 2,048 tokens stored (and released again)?"""
-    tokens = settings.size(2_048, 64)
-    kv = made(tokens)
-    names = np.arange(tokens, dtype=np.uint32)
-    with hanse.open() as kernel:
+def copied(kv: npt.NDArray[Any], times: int, work: Callable[[], Any]) -> Sample:
+    """GB/s of `times` copies of kv."""
+    return rate(kv.nbytes * times, lambda: [work() for _ in range(times)], 1e9)
 
-        def work() -> None:
-            kernel.latents.put(kv, SPEC, tokens=names).release()
+
+def into_pool(settings: Settings, tokens: int) -> Iterator[Contest]:
+    kv = made(tokens)
+    times = settings.size(max(1, (96 << 20) // kv.nbytes), 1)
+    names = np.arange(tokens, dtype=np.uint32)
+    target = np.zeros_like(kv)
+    with hanse.open() as kernel:
+        latents = kernel.latents
 
         def check() -> None:
-            latent = kernel.latents.put(kv, SPEC, tokens=names)
+            latent = latents.put(kv, SPEC, tokens=names)
             np.testing.assert_array_equal(latent.read(), kv)
             latent.release()
 
         yield Contest(
-            hanse=rate(kv.nbytes, work, 1e9),
+            hanse=copied(kv, times, lambda: latents.put(kv, SPEC, tokens=names).release()),
             check=check,
-            peers=[peer("numpy copy (new array)", rate(kv.nbytes, kv.copy, 1e9))],
-            limit="memcpy",
-            limit_sample=settings.limits.memcpy_gb_per_s,
+            peers=[
+                peer("numpy copy (new array)", copied(kv, 1, kv.copy)),
+                peer("pickle", copied(kv, 1, lambda: pickle.dumps(kv, 5))),
+                peer("safetensors", lambda: saved(kv), requires="safetensors"),
+            ],
+            limit="memcpy of this size",
+            limit_sample=copied(kv, times, lambda: np.copyto(target, kv)),
+        )
+
+
+def saved(kv: npt.NDArray[Any]) -> float:
+    from safetensors.numpy import save  # type: ignore[import-not-found, unused-ignore]
+
+    return copied(kv, 1, lambda: save({"kv": kv}))()
+
+
+@case("latent", "GB/s", "higher")
+@contextlib.contextmanager
+def put(settings: Settings) -> Iterator[Contest]:
+    """How fast is state of 1,024 tokens (47 MB) stored (and released again)?"""
+    yield from into_pool(settings, settings.size(1_024, 64))
+
+
+@case("latent", "GB/s", "higher")
+@contextlib.contextmanager
+def put_small(settings: Settings) -> Iterator[Contest]:
+    """The same for 45 tokens (2 MB), which fit the caches."""
+    yield from into_pool(settings, 45)
+
+
+def out_of_pool(settings: Settings, tokens: int, shift: int) -> Iterator[Contest]:
+    kv = made(tokens)
+    times = settings.size(max(1, (96 << 20) // kv.nbytes), 1)
+    out, target = np.zeros_like(kv), np.zeros_like(kv)
+    with hanse.open() as kernel:
+        latent = kernel.latents.put(kv, TURNED)
+
+        def check() -> None:
+            turned = kv.copy()
+            if shift:
+                hanse.rope_shift(turned, TURNED, shift)
+            np.testing.assert_array_equal(latent.read(out=out, shift=shift), turned)
+
+        yield Contest(
+            hanse=copied(kv, times, lambda: latent.read(out=out, shift=shift)),
+            check=check,
+            peers=[peer("numpy copy (new array)", copied(kv, 1, kv.copy))],
+            limit="memcpy of this size",
+            limit_sample=copied(kv, times, lambda: np.copyto(target, kv)),
         )
 
 
 @case("latent", "GB/s", "higher")
 @contextlib.contextmanager
 def read(settings: Settings) -> Iterator[Contest]:
-    """How fast is state of 2,048 tokens gathered from its pages?"""
-    tokens = settings.size(2_048, 64)
+    """How fast is state of 1,024 tokens (47 MB) gathered from its pages into given memory?"""
+    yield from out_of_pool(settings, settings.size(1_024, 64), 0)
+
+
+@case("latent", "GB/s", "higher")
+@contextlib.contextmanager
+def read_small(settings: Settings) -> Iterator[Contest]:
+    """The same for 45 tokens (2 MB)."""
+    yield from out_of_pool(settings, 45, 0)
+
+
+@case("latent", "GB/s", "higher")
+@contextlib.contextmanager
+def read_shifted(settings: Settings) -> Iterator[Contest]:
+    """How fast is it where the keys are turned on by 77 positions on the way?"""
+    yield from out_of_pool(settings, settings.size(1_024, 64), 77)
+
+
+@case("latent", "GB/s", "higher")
+@contextlib.contextmanager
+def rope_shift(settings: Settings) -> Iterator[Contest]:
+    """How fast are the keys of 1,024 tokens turned in place?"""
+    tokens = settings.size(1_024, 64)
     kv = made(tokens)
+    source, target = np.ones((2, kv.size // 2), np.float32)
+    half = HEAD_DIM // 2
+    angle = np.float32(3) * np.float32(1e5) ** (-np.arange(half, dtype=np.float32) / half)
+    cosines, sines = np.cos(angle), np.sin(angle)
+
+    def plain() -> npt.NDArray[np.float32]:
+        keys = kv[:, 0]
+        a, b = keys[..., :half], keys[..., half:]
+        return np.concatenate([a * cosines - b * sines, b * cosines + a * sines], -1)
+
+    def check() -> None:
+        turned = kv.copy()
+        hanse.rope_shift(turned, TURNED, 3)
+        np.testing.assert_allclose(turned[:, 0], plain(), atol=1e-5)
+
+    yield Contest(
+        hanse=rate(kv.nbytes // 2, lambda: hanse.rope_shift(kv, TURNED, 3), 1e9),
+        check=check,
+        peers=[peer("numpy", rate(kv.nbytes // 2, plain, 1e9))],
+        limit="memcpy of the keys",
+        limit_sample=rate(target.nbytes, lambda: np.copyto(target, source), 1e9),
+    )
+
+
+def quantising(settings: Settings, bits: int, back: bool) -> Iterator[Contest]:
+    tokens = settings.size(1_024, 64)
+    kv, target = made(tokens), np.zeros_like(made(tokens))
+    small = hanse.quantise(kv, SPEC, bits=bits, recent=0)
+    out = np.zeros_like(kv)
+
+    def work() -> None:
+        if back:
+            small.dequantise(out)
+        else:
+            hanse.quantise(kv, SPEC, bits=bits, recent=0, out=small.packed)
+
+    def check() -> None:
+        spread = float(np.ptp(kv))
+        assert float(np.abs(small.dequantise(out) - kv).max()) <= spread / (2**bits - 1)
+
+    yield Contest(
+        hanse=rate(kv.nbytes, work, 1e9),
+        check=check,
+        limit="memcpy of this size",
+        limit_sample=rate(kv.nbytes, lambda: np.copyto(target, kv), 1e9),
+    )
+
+
+@case("latent", "GB/s", "higher")
+@contextlib.contextmanager
+def quantise_int8(settings: Settings) -> Iterator[Contest]:
+    """How fast are 47 MB of float32 turned into 8 bits, keys by channel?"""
+    yield from quantising(settings, 8, False)
+
+
+@case("latent", "GB/s", "higher")
+@contextlib.contextmanager
+def dequantise_int8(settings: Settings) -> Iterator[Contest]:
+    """How fast do 8 bits become 47 MB of float32 again?"""
+    yield from quantising(settings, 8, True)
+
+
+@case("latent", "GB/s", "higher")
+@contextlib.contextmanager
+def quantise_int4(settings: Settings) -> Iterator[Contest]:
+    """How fast are 47 MB of float32 turned into 4 bits?"""
+    yield from quantising(settings, 4, False)
+
+
+@case("latent", "µs", "lower")
+@contextlib.contextmanager
+def fork_long(settings: Settings) -> Iterator[Contest]:
+    """What does a fork of 16,384 tokens cost?"""
+    count = settings.size(10_000, 100)
+    kv = np.zeros(TOY.shape(16_384), np.int8)
     with hanse.open() as kernel:
-        latent = kernel.latents.put(kv, SPEC, tokens=np.arange(tokens, dtype=np.uint32))
+        context = kernel.latents.put(kv, TOY)
+
+        def work() -> None:
+            for _ in range(count):
+                context.fork().release()
+
+        def check() -> None:
+            used = kernel.latents.status().page_bytes_used
+            with context.fork() as branch:
+                assert kernel.latents.status().page_bytes_used == used
+                np.testing.assert_array_equal(branch.read(), kv)
+
+        yield Contest(hanse=each(count, work, 1e3), check=check)
+
+
+@case("latent", "µs", "lower")
+@contextlib.contextmanager
+def hand_off_process(settings: Settings) -> Iterator[Contest]:
+    """How long until another process has 1,024 tokens of state and said so?"""
+    count = settings.size(500, 20)
+    kv = made(settings.size(1_024, 64))
+    with hanse.open() as kernel, tempfile.TemporaryDirectory() as directory:
+        context = kernel.latents.put(kv, SPEC)
+        with handed_over(kernel, directory) as (exchange, pipe):
+
+            def once() -> bytes:
+                exchange.share(context, kernel.root)
+                answer: bytes = pipe.recv_bytes()
+                return answer
+
+            def work() -> None:
+                for _ in range(count):
+                    once()
+                    exchange.poll()
+
+            def check() -> None:
+                assert once() == kv[0, 0, 0, 0, :2].tobytes()
+
+            yield Contest(
+                hanse=each(count, work, 1e3),
+                check=check,
+                limit="pipe round trip",
+                limit_sample=each(count, lambda: echo(pipe, count), 1e3),
+            )
+
+
+def echo(pipe: Any, count: int) -> None:
+    for _ in range(count):
+        pipe.send_bytes(b"?")
+        pipe.recv_bytes()
+
+
+def show(path: str, ticket: bytes, pipe: Any) -> None:
+    """The other process: says what it sees of each hand-off, and echoes."""
+    reader = hanse.LatentReader(path, ticket)
+    pipe.send_bytes(b"ready")
+    while True:
+        remote = reader.receive(0.0 if pipe.poll() else 0.002)
+        if remote is not None:
+            pipe.send_bytes(remote.pages()[0][0, 0, 0, 0, :2].tobytes())
+        while pipe.poll():
+            if pipe.recv_bytes() == b"end":
+                return
+            pipe.send_bytes(b"!")
+
+
+@contextlib.contextmanager
+def handed_over(kernel: hanse.Kernel, directory: str) -> Iterator[tuple[Any, Any]]:
+    context = multiprocessing.get_context("spawn")
+    here, there = context.Pipe()
+    with hanse.LatentExchange(kernel, f"{directory}/socket") as exchange:
+        ticket = exchange.ticket(kernel.root)
+        process = context.Process(target=show, args=(f"{directory}/socket", ticket, there))
+        process.start()
+        here.recv_bytes()
+        while exchange.poll() == 0:
+            pass
+        yield exchange, here
+        here.send_bytes(b"end")
+        process.join()
+
+
+@contextlib.contextmanager
+def workload(kernel: hanse.Kernel, requests: int) -> Iterator[list[npt.NDArray[np.uint32]]]:
+    """64 agents in 4 roles with up to 8 turns: 1,024 shared tokens, 1,024 of the role, 256 a turn;
+    3,200 in the mean. All are stored while it is open."""
+    random = np.random.default_rng(SEED)
+
+    def new(size: int) -> npt.NDArray[np.uint32]:
+        return random.integers(0, 50_000, size).astype(np.uint32)
+
+    shared, roles = new(1024), [new(1024) for _ in range(4)]
+    made_requests: list[npt.NDArray[np.uint32]] = []
+    for agent in range(max(1, requests // 8)):
+        turns: list[npt.NDArray[np.uint32]] = []
+        for _ in range(8):
+            turns.append(new(256))
+            made_requests.append(np.concatenate([shared, roles[agent % 4], *turns]))
+    held = [
+        kernel.latents.put(np.zeros(TOY.shape(len(r)), np.int8), TOY, tokens=r)
+        for r in made_requests
+    ]
+    yield made_requests
+    for latent in held:
+        latent.release()
+
+
+@case("latent", "µs", "lower")
+@contextlib.contextmanager
+def match(settings: Settings) -> Iterator[Contest]:
+    """How long does it take to find the stored prefix of a request of 3,200 tokens?"""
+    with hanse.open() as kernel, workload(kernel, settings.size(512, 16)) as requests:
+        prefixes = kernel.latents.prefixes(TOY)
+        pages: dict[int, Any] = {}
+        for names in requests:
+            hash_pages(pages, names)
+        find = prefixes.match
+
+        def work() -> None:
+            for names in requests:
+                find(names)
+
+        def check() -> None:
+            for names in requests:
+                assert find(names) == longest(pages, names) == len(names)
+
+        copy = np.zeros_like(requests[-1])
         yield Contest(
-            hanse=rate(kv.nbytes, latent.read, 1e9),
-            check=lambda: np.testing.assert_array_equal(latent.read(), kv),
-            peers=[peer("numpy copy (new array)", rate(kv.nbytes, kv.copy, 1e9))],
-            limit="memcpy",
-            limit_sample=settings.limits.memcpy_gb_per_s,
+            hanse=each(len(requests), work, 1e3),
+            check=check,
+            peers=[
+                peer(
+                    "dict of page hashes",
+                    each(len(requests), lambda: [longest(pages, r) for r in requests], 1e3),
+                )
+            ],
+            limit="comparing the tokens (numpy)",
+            limit_sample=each(
+                len(requests), lambda: [np.array_equal(copy, requests[-1]) for _ in requests], 1e3
+            ),
         )
+
+
+@case("latent", "µs", "lower")
+@contextlib.contextmanager
+def match_insert(settings: Settings) -> Iterator[Contest]:
+    """Match, insert and retain a fresh request of 3,200 tokens (with 51 kB of state copied in)?"""
+    count = settings.size(256, 16)
+    kv = np.zeros(TOY.shape(3_200), np.int8)
+    random = np.random.default_rng(SEED + 1)  # Nothing of it is in the workload.
+    fresh = [random.integers(0, 50_000, 3_200).astype(np.uint32) for _ in range(count)]
+    with hanse.open() as kernel, workload(kernel, settings.size(512, 16)):
+        prefixes, latents = kernel.latents.prefixes(TOY), kernel.latents
+
+        def sample() -> float:
+            held = []
+            start = time.perf_counter_ns()
+            for names in fresh:
+                prefixes.acquire(names)
+                held.append(latents.put(kv, TOY, tokens=names))
+            taken = time.perf_counter_ns() - start
+            for latent in held:
+                latent.release()
+            return taken / count / 1e3
+
+        def check() -> None:
+            latent = latents.put(kv, TOY, tokens=fresh[0])
+            assert prefixes.match(fresh[0]) == 3_200
+            latent.release()
+            assert prefixes.match(fresh[0]) == 0
+
+        yield Contest(hanse=sample, check=check)
 
 
 @case("latent", "µs", "lower")

@@ -26,7 +26,8 @@ inline LatentSpec small_spec(LatentDtype dtype = LatentDtype::float32) {
   return spec;
 }
 inline size_t token_bytes(const LatentSpec& spec) {
-  return size_t(spec.layers) * 2 * spec.kv_heads * spec.head_dim * latent_dtype_size(spec.dtype);
+  return size_t(spec.layers) * 2 * spec.kv_heads * spec.head_dim * latent_dtype_bits(spec.dtype) /
+         8;
 }
 inline std::vector<uint8_t> made_up(size_t size, uint64_t seed) {
   Random random(seed);
@@ -92,8 +93,8 @@ class LatentTest : public testing::Test {
     return kv;
   }
   void open(uint64_t size_bytes_max, uint32_t handle_count_max = 1u << 20) {
-    pool = std::make_unique<LatentPool>(LatentPoolOptions{size_bytes_max, handle_count_max}, clock,
-                                        42);
+    pool = std::make_unique<LatentPool>(
+        LatentPoolOptions{size_bytes_max, handle_count_max, size_bytes_max / 2}, clock, 42);
   }
   uint64_t page_bytes() const { return token_bytes(spec) * latent_page_tokens; }
 

@@ -25,7 +25,10 @@ TEST(PrefixIndex, finds_the_longest_run_of_whole_pages_whatever_the_hash_does) {
   struct Item : PrefixEntry {
     uint32_t tenant;
     Digest fingerprint;
-    std::vector<uint32_t> tokens;
+    std::shared_ptr<TokenRun> tokens;
+    std::vector<uint32_t> plain() const {
+      return {tokens->ids.get(), tokens->ids.get() + tokens->filled};
+    }
   };
   for (const PrefixIndex::Hash hash : {&one_for_all, &two_for_all, &PrefixIndex::keyed_hash}) {
     Random random(11);
@@ -48,8 +51,11 @@ TEST(PrefixIndex, finds_the_longest_run_of_whole_pages_whatever_the_hash_does) {
         auto item = std::make_unique<Item>();
         item->tenant = uint32_t(random.below(2));
         item->fingerprint = Digest{uint8_t(random.below(2))};
-        item->tokens = made();
-        index.add(item->tenant, item->fingerprint, item->tokens, *item);
+        const std::vector<uint32_t> tokens = made();
+        item->tokens = std::make_shared<TokenRun>(uint32_t(tokens.size()));
+        std::copy(tokens.begin(), tokens.end(), item->tokens->ids.get());
+        item->tokens->filled = uint32_t(tokens.size());
+        index.add(item->tenant, item->fingerprint, item->tokens, item->tokens->filled, *item);
         items.push_back(std::move(item));
       } else if (!items.empty() && random.chance(500)) {
         std::swap(items[random.below(items.size())], items.back());
@@ -63,7 +69,7 @@ TEST(PrefixIndex, finds_the_longest_run_of_whole_pages_whatever_the_hash_does) {
       size_t best = 0;
       for (const auto& item : items)
         if (item->tenant == tenant && item->fingerprint == fingerprint)
-          best = std::max(best, common(item->tokens, query));
+          best = std::max(best, common(item->plain(), query));
       const PrefixIndex::Match match = index.longest(tenant, fingerprint, query);
       ASSERT_EQ(match.matched, best) << "step " << step;
       ASSERT_EQ(match.entry == nullptr, best == 0);
@@ -72,7 +78,7 @@ TEST(PrefixIndex, finds_the_longest_run_of_whole_pages_whatever_the_hash_does) {
         const auto* item = static_cast<const Item*>(match.entry);
         ASSERT_EQ(item->tenant, tenant);
         ASSERT_EQ(item->fingerprint, fingerprint);
-        ASSERT_EQ(common(item->tokens, query), best);
+        ASSERT_EQ(common(item->plain(), query), best);
       }
     }
     EXPECT_GT(hits, 500u);

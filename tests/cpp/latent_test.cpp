@@ -86,21 +86,27 @@ TEST_F(LatentTest, a_thousand_tokens_of_a_large_model_are_held_once_for_64_reade
   EXPECT_EQ(pool->status().page_bytes_used, 0u);
 }
 
-TEST_F(LatentTest, append_shares_full_pages_and_copies_the_partial_one) {
+TEST_F(LatentTest, the_first_append_takes_the_room_of_the_last_page_and_the_next_one_copies_it) {
   for (const uint32_t old_count : {1u, 15u, 16u, 17u, 40u, 48u}) {
     for (const uint32_t more : {1u, 15u, 16u, 17u, 33u}) {
       const LatentId old = put(old_count, 1);
       const uint64_t before = pool->status().page_count;
+      const uint32_t whole = (old_count + more + 15) / 16;
       const LatentId longer = append(old, more, 2, old_count);
+      EXPECT_EQ(pool->status().page_count - before, whole - (old_count + 15) / 16);
+      const LatentId other = append(old, more, 3, old_count);
+      EXPECT_EQ(pool->status().page_count - before,
+                whole - (old_count + 15) / 16 + whole - old_count / 16);
       const std::vector<uint8_t> a = made_up(token_bytes(spec) * old_count, 1);
       const std::vector<uint8_t> b = made_up(token_bytes(spec) * more, 2);
       EXPECT_EQ(read(old), a);
       EXPECT_EQ(read(longer), joined(spec, a, b));
-      EXPECT_EQ(pool->status().page_count - before, (old_count + more + 15) / 16 - old_count / 16);
+      EXPECT_EQ(read(other), joined(spec, a, made_up(token_bytes(spec) * more, 3)));
       EXPECT_EQ(info(longer).parent, info(old).content);
       pool->release(old);
       EXPECT_EQ(read(longer), joined(spec, a, b));
       pool->release(longer);
+      pool->release(other);
       EXPECT_EQ(pool->status().page_count, 0u);
     }
   }

@@ -398,6 +398,8 @@ class World:
             "latent.append": (self.latent.append, {"kv": self.kv, "step": 1}),
             "latent.slice": (self.latent.slice, {"n": 2}),
             "latent.grant": (self.latent.grant, {"reader": self.team}),
+            "latent.revoke": (self.latent.revoke, {"reader": self.team}),
+            "latents.reserve": (kernel.latents.reserve, {"spec": self.spec, "tokens": 3}),
             "latent.read": (self.latent.read, {"spec": self.spec}),
             "prove": (kernel.journal.prove, {"position": 0, "count": 1}),
             "prove_consistency": (kernel.journal.prove_consistency, {"old_count": 1, "count": 2}),

@@ -20,8 +20,6 @@ OUT_OF_REACH = {
     "UnknownTier": "reserved: a tier is any number of 0 … 255, so an unknown one has no offers",
     "UnitMismatch": "accounts are named by agent and unit, so both sides are of one unit",
     "BatchAborted": "an atomic batch answers by element: the outcome aborted",
-    "LatentCorrupt": "reserved: pages live in memory alone, and are never altered",
-    "PositionOverlap": "append takes the position from the latent that it continues",
     "DeviceFailed": "needs a device that fails",
     "Invariant": "a bug of ours",
 }

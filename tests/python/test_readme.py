@@ -80,7 +80,7 @@ LIMITS = [
     ("mailbox/mailbox.hpp", "message_count_max", "count"),
     ("mailbox/mailbox.hpp", "payload_bytes_max", "size"),
     ("mailbox/mailbox.hpp", "ring_count_max", "count"),
-    ("latent/latent.hpp", "latent_page_tokens", "count"),
+    ("latent/layout.hpp", "latent_page_tokens", "count"),
     ("latent/latent.hpp", "size_bytes_max", "size"),
     ("latent/latent.hpp", "handle_count_max", "count"),
 ]

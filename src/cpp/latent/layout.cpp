@@ -2,16 +2,25 @@
 
 #include <algorithm>
 #include <cstring>
+#include <optional>
 
-#include "base/bytes.hpp"
+#include "base/error.hpp"
+#include "latent/transform.hpp"
+#include "latent/transform_table.hpp"
 
 namespace hanse {
 
 namespace {
 
 constexpr uint32_t extent_max = 1u << 16;  // of layers, kv_heads, head_dim: no product overflows
+// Above this a copy would push everything else out of the caches, and reading the lines that it is
+// about to overwrite would cost as much again. Measured: plain stores are faster up to 8 MiB,
+// stores past the caches from 47 MB on, on a processor with 32 MiB of last-level cache.
+constexpr uint64_t stream_size_bytes_min = uint64_t(24) << 20;
+constexpr uint64_t stream_run_bytes_min = 256;
+constexpr uint32_t scratch_floats = 4096;  // stays in the first-level cache
 
-uint64_t row_bytes_of(const LatentSpec& spec) {
+uint64_t dim_bytes_of(const LatentSpec& spec) {
   const auto within = [](const char* field, uint32_t value) {
     if (value == 0) throw Error(ErrorCode::out_of_range, field, "0 where at least 1 is needed");
     if (value > extent_max) throw Error(ErrorCode::out_of_range, field, value, extent_max);
@@ -19,76 +28,151 @@ uint64_t row_bytes_of(const LatentSpec& spec) {
   within("layers", spec.layers);
   within("kv_heads", spec.kv_heads);
   within("head_dim", spec.head_dim);
-  return uint64_t(spec.kv_heads) * spec.head_dim * latent_dtype_size(spec.dtype);
+  if (spec.rotary_dim > spec.head_dim || spec.rotary_dim % 2 != 0)
+    throw Error(ErrorCode::out_of_range, "rotary_dim",
+                "want an even number up to head_dim, have " + std::to_string(spec.rotary_dim));
+  const uint64_t bits = uint64_t(spec.head_dim) * latent_dtype_bits(spec.dtype);
+  if (bits % 8 != 0)
+    throw Error(ErrorCode::out_of_range, "head_dim",
+                "int4 needs an even one, have " + std::to_string(spec.head_dim));
+  return bits / 8;
 }
 
-const char* dtype_name(LatentDtype dtype) {
-  switch (dtype) {
-    case LatentDtype::float32:
-      return "float32";
-    case LatentDtype::float16:
-      return "float16";
-    case LatentDtype::bfloat16:
-      return "bfloat16";
-    case LatentDtype::int8:
-      return "int8";
-  }
-  return "none";
+// Some tokens of one plane.
+struct Side {
+  uint8_t* data;
+  uint64_t token_stride, head_stride;
+};
+
+bool tokens_touch(const Side& side, uint64_t dim_bytes, uint64_t row_bytes) {
+  return side.head_stride == dim_bytes && side.token_stride == row_bytes;
 }
+
+// Calls `copy(to, from, rows)` for each run of head rows that is contiguous on both sides.
+template <class Copy>
+void for_runs(const Side& to, uint64_t to_dim, const Side& from, uint64_t from_dim, uint32_t tokens,
+              uint32_t heads, Copy&& copy) {
+  if (tokens_touch(to, to_dim, to_dim * heads) && tokens_touch(from, from_dim, from_dim * heads))
+    return copy(to.data, from.data, uint64_t(tokens) * heads);
+  const bool by_head = to.token_stride == to_dim && from.token_stride == from_dim;
+  const bool by_token = to.head_stride == to_dim && from.head_stride == from_dim;
+  const uint32_t outer = by_head ? heads : tokens, inner = by_head || by_token ? 1 : heads;
+  for (uint32_t i = 0; i < outer; ++i)
+    for (uint32_t j = 0; j < inner; ++j) {
+      const uint64_t token = by_head ? 0 : i, head = by_head ? i : j;
+      copy(to.data + token * to.token_stride + head * to.head_stride,
+           from.data + token * from.token_stride + head * from.head_stride,
+           uint64_t(by_head    ? tokens
+                    : by_token ? heads
+                               : 1));
+    }
+}
+
+class Copier {
+ public:
+  Copier(uint64_t dim_bytes, uint64_t total_bytes)
+      : dim_bytes_(dim_bytes),
+        table_(transform_table()),
+        stream_(total_bytes >= stream_size_bytes_min) {}
+  ~Copier() {
+    if (stream_) table_.fence();
+  }
+  Copier(const Copier&) = delete;
+  Copier& operator=(const Copier&) = delete;
+
+  void operator()(uint8_t* to, const uint8_t* from, uint64_t rows) const {
+    const uint64_t size_bytes = rows * dim_bytes_;
+    if (stream_ && size_bytes >= stream_run_bytes_min)
+      table_.stream(to, from, size_bytes);
+    else
+      std::memcpy(to, from, size_bytes);
+  }
+
+ private:
+  const uint64_t dim_bytes_;
+  const TransformTable& table_;
+  const bool stream_;
+};
+
+// To float32 in the scratch, turned there, and out again in the dtype that is wanted.
+class Changer {
+ public:
+  Changer(const LatentSpec& spec, LatentDtype to, const RopeTurn* turn, uint64_t total_bytes)
+      : dim_(spec.head_dim),
+        from_(spec.dtype),
+        to_(to),
+        turn_(turn),
+        table_(transform_table()),
+        stream_(total_bytes >= stream_size_bytes_min) {}
+
+  // The rows of one run; `keys`: they are turned.
+  void operator()(uint8_t* to, const uint8_t* from, uint64_t rows, bool keys) const {
+    const uint64_t from_dim = dim_ * latent_dtype_bits(from_) / 8;
+    const uint64_t to_dim = dim_ * latent_dtype_bits(to_) / 8;
+    const uint64_t rows_max = std::max<uint64_t>(scratch_floats / dim_, 1);
+    alignas(64) float values[extent_max];
+    alignas(64) uint16_t narrow[extent_max];
+    for (uint64_t row = 0; row < rows; row += rows_max) {
+      const uint64_t count = std::min(rows_max, rows - row), floats = count * dim_;
+      load(values, from + row * from_dim, floats);
+      if (keys && turn_) turn_->apply(table_, values, count);
+      const auto* bytes = reinterpret_cast<const uint8_t*>(values);
+      if (to_ != LatentDtype::float32) {
+        (to_ == LatentDtype::float16 ? table_.half_from_float : table_.brain_from_float)(
+            narrow, values, floats);
+        bytes = reinterpret_cast<const uint8_t*>(narrow);
+      }
+      if (stream_)
+        table_.stream(to + row * to_dim, bytes, count * to_dim);
+      else
+        std::memcpy(to + row * to_dim, bytes, count * to_dim);
+    }
+  }
+
+  void fence() const {
+    if (stream_) table_.fence();
+  }
+
+ private:
+  void load(float* values, const uint8_t* from, uint64_t count) const {
+    const auto* narrow = reinterpret_cast<const uint16_t*>(from);
+    if (from_ == LatentDtype::float32)
+      std::memcpy(values, from, count * sizeof(float));
+    else if (from_ == LatentDtype::float16)
+      table_.float_from_half(values, narrow, count);
+    else
+      table_.float_from_brain(values, narrow, count);
+  }
+
+  const uint32_t dim_;
+  const LatentDtype from_, to_;
+  const RopeTurn* const turn_;
+  const TransformTable& table_;
+  const bool stream_;
+};
+
+Side page_side(const LatentLayout& layout, const Page& page, uint64_t plane, uint32_t token) {
+  const uint64_t plane_bytes = layout.row_bytes * page.capacity;
+  const bool hnd = layout.spec.order == LatentOrder::hnd;
+  const uint64_t token_stride = hnd ? layout.dim_bytes : layout.row_bytes;
+  return {page.data + plane * plane_bytes + token * token_stride, token_stride,
+          hnd ? layout.dim_bytes * page.capacity : layout.dim_bytes};
+}
+
+Side caller_side(const LatentSides& sides, uint64_t plane, uint64_t token) {
+  return {sides.planes[plane] + token * sides.token_stride, sides.token_stride, sides.head_stride};
+}
+
+bool is_float(LatentDtype dtype) { return dtype <= LatentDtype::bfloat16; }
 
 }  // namespace
-
-uint32_t latent_dtype_size(LatentDtype dtype) {
-  switch (dtype) {
-    case LatentDtype::float32:
-      return 4;
-    case LatentDtype::float16:
-      return 2;
-    case LatentDtype::bfloat16:
-      return 2;
-    case LatentDtype::int8:
-      return 1;
-  }
-  throw Error(ErrorCode::out_of_range, "dtype", uint64_t(dtype), uint64_t(LatentDtype::int8));
-}
-
-Digest latent_fingerprint(const LatentSpec& spec) {
-  ByteWriter writer;
-  writer.put_text("hanse latent spec");
-  writer.put_text(spec.model);
-  writer.put_text(spec.tokenizer);
-  writer.put(spec.layers);
-  writer.put(spec.kv_heads);
-  writer.put(spec.head_dim);
-  writer.put(spec.dtype);
-  writer.put(spec.rope_base_micro);
-  return sha256(writer.bytes());
-}
-
-std::string latent_difference(const LatentSpec& want, const LatentSpec& have) {
-  const auto differ = [](const char* field, const std::string& want, const std::string& have) {
-    return std::string(field) + ": want " + want + ", have " + have;
-  };
-  const auto number = [](uint64_t value) { return std::to_string(value); };
-  if (want.model != have.model) return differ("model", want.model, have.model);
-  if (want.tokenizer != have.tokenizer) return differ("tokenizer", want.tokenizer, have.tokenizer);
-  if (want.layers != have.layers) return differ("layers", number(want.layers), number(have.layers));
-  if (want.kv_heads != have.kv_heads)
-    return differ("kv_heads", number(want.kv_heads), number(have.kv_heads));
-  if (want.head_dim != have.head_dim)
-    return differ("head_dim", number(want.head_dim), number(have.head_dim));
-  if (want.dtype != have.dtype)
-    return differ("dtype", dtype_name(want.dtype), dtype_name(have.dtype));
-  if (want.rope_base_micro != have.rope_base_micro)
-    return differ("rope_base_micro", number(want.rope_base_micro), number(have.rope_base_micro));
-  return {};
-}
 
 LatentLayout::LatentLayout(const LatentSpec& wanted)
     : spec(wanted),
       fingerprint(latent_fingerprint(wanted)),
-      row_bytes(row_bytes_of(wanted)),
-      plane_count(uint64_t(wanted.layers) * 2),
+      dim_bytes(dim_bytes_of(wanted)),
+      row_bytes(dim_bytes * wanted.kv_heads),
+      plane_count(wanted.plane_count()),
       page_bytes(row_bytes * plane_count * latent_page_tokens) {}
 
 void LatentLayout::check_size(const char* field, uint64_t size_bytes, uint32_t tokens) const {
@@ -99,35 +183,122 @@ void LatentLayout::check_size(const char* field, uint64_t size_bytes, uint32_t t
                   " tokens of " + std::to_string(token_bytes()) + " bytes are needed");
 }
 
-void LatentLayout::scatter(const uint8_t* kv, uint32_t tokens, const std::vector<Page*>& pages,
-                           uint32_t first) const {
-  const uint64_t plane_bytes = row_bytes * latent_page_tokens;
-  for (uint32_t done = 0; done < tokens;) {
-    const uint32_t at = first + done, in_page = at % latent_page_tokens;
-    const uint32_t count = std::min(latent_page_tokens - in_page, tokens - done);
-    uint8_t* page = pages[at / latent_page_tokens]->data;
-    for (uint64_t plane = 0; plane < plane_count; ++plane)
-      std::memcpy(page + plane * plane_bytes + in_page * row_bytes,
-                  kv + (plane * tokens + done) * row_bytes, count * row_bytes);
-    done += count;
-  }
+void LatentLayout::check_sides(const char* field, const LatentSides& sides) const {
+  if (sides.planes.size() != plane_count)
+    throw Error(ErrorCode::dimension_mismatch, field,
+                "want " + std::to_string(plane_count) + " planes, have " +
+                    std::to_string(sides.planes.size()));
 }
 
-void LatentLayout::gather(const std::vector<Page*>& pages, uint32_t tokens, uint8_t* kv_out) const {
-  const uint64_t plane_bytes = row_bytes * latent_page_tokens;
-  for (uint32_t done = 0; done < tokens; done += latent_page_tokens) {
-    const uint32_t count = std::min(latent_page_tokens, tokens - done);
-    const uint8_t* page = pages[done / latent_page_tokens]->data;
-    for (uint64_t plane = 0; plane < plane_count; ++plane)
-      std::memcpy(kv_out + (plane * tokens + done) * row_bytes, page + plane * plane_bytes,
-                  count * row_bytes);
-  }
+void LatentLayout::check_reading(const LatentReading& reading, LatentId latent) const {
+  if (reading.dtype != spec.dtype && !(is_float(reading.dtype) && is_float(spec.dtype)))
+    throw Error(ErrorCode::latent_incompatible, "dtype",
+                std::string("want ") + latent_dtype_name(reading.dtype) + ", have " +
+                    latent_dtype_name(spec.dtype),
+                latent);
+  if (reading.shift == 0) return;
+  if (spec.kind != LatentKind::kv || !is_float(spec.dtype))
+    throw Error(ErrorCode::latent_incompatible, "shift", "only keys in floats can be turned",
+                latent);
 }
 
-void LatentLayout::copy_head(const Page& from, uint32_t tokens, Page& to) const {
-  const uint64_t plane_bytes = row_bytes * latent_page_tokens;
+LatentSides LatentLayout::contiguous(uint8_t* data, uint32_t tokens) const {
+  return contiguous(data, tokens, spec.dtype);
+}
+
+LatentSides LatentLayout::contiguous(uint8_t* data, uint32_t tokens, LatentDtype dtype) const {
+  const uint64_t dim = uint64_t(spec.head_dim) * latent_dtype_bits(dtype) / 8;
+  LatentSides sides;
+  sides.planes.reserve(plane_count);
   for (uint64_t plane = 0; plane < plane_count; ++plane)
-    std::memcpy(to.data + plane * plane_bytes, from.data + plane * plane_bytes, tokens * row_bytes);
+    sides.planes.push_back(data + plane * tokens * dim * spec.kv_heads);
+  const bool hnd = spec.order == LatentOrder::hnd;
+  sides.token_stride = hnd ? dim : dim * spec.kv_heads;
+  sides.head_stride = hnd ? dim * tokens : dim;
+  return sides;
+}
+
+// Plane by plane: the caller's memory is read, or written, in one stream.
+void LatentLayout::scatter(const LatentSides& kv, uint32_t tokens, std::span<Page* const> pages,
+                           uint32_t first) const {
+  const Copier copy(dim_bytes, token_bytes() * tokens);
+  for (uint64_t plane = 0; plane < plane_count; ++plane)
+    for (uint32_t done = 0; done < tokens;) {
+      const uint32_t at = first + done;
+      Page& page = *pages[at / pages[0]->capacity];
+      const uint32_t in_page = at % page.capacity;
+      const uint32_t count = std::min(page.capacity - in_page, tokens - done);
+      for_runs(page_side(*this, page, plane, in_page), dim_bytes, caller_side(kv, plane, done),
+               dim_bytes, count, spec.kv_heads, copy);
+      done += count;
+    }
+  const uint32_t end = (first + tokens) % pages[0]->capacity;
+  if (end != 0) zero_tail(*pages[(first + tokens) / pages[0]->capacity], end);
+}
+
+void LatentLayout::gather(std::span<const Piece> pieces, const LatentSides& kv_out) const {
+  uint64_t total = 0;
+  for (const Piece& piece : pieces) total += piece.count;
+  const Copier copy(dim_bytes, token_bytes() * total);
+  for (uint64_t plane = 0; plane < plane_count; ++plane) {
+    uint64_t at = 0;
+    for (const Piece& piece : pieces) {
+      for_runs(caller_side(kv_out, plane, at), dim_bytes,
+               page_side(*this, *piece.page, plane, piece.first), dim_bytes, piece.count,
+               spec.kv_heads, copy);
+      at += piece.count;
+    }
+  }
+}
+
+void LatentLayout::gather(std::span<const Piece> pieces, const LatentSides& kv_out,
+                          const LatentReading& reading) const {
+  if (reading.dtype == spec.dtype && reading.shift == 0) return gather(pieces, kv_out);
+  uint64_t total = 0;
+  for (const Piece& piece : pieces) total += piece.count;
+  std::optional<RopeTurn> turn;
+  if (reading.shift != 0) turn.emplace(spec, reading.shift);
+  const Changer change(spec, reading.dtype, turn ? &*turn : nullptr, token_bytes() * total);
+  const Copier copy(dim_bytes, token_bytes() * total);
+  const uint64_t out_dim = uint64_t(spec.head_dim) * latent_dtype_bits(reading.dtype) / 8;
+  for (uint64_t plane = 0; plane < plane_count; ++plane) {
+    const bool keys = plane % 2 == 0;
+    uint64_t at = 0;
+    for (const Piece& piece : pieces) {
+      const Side to = caller_side(kv_out, plane, at);
+      const Side from = page_side(*this, *piece.page, plane, piece.first);
+      if (reading.dtype == spec.dtype && !keys)
+        for_runs(to, dim_bytes, from, dim_bytes, piece.count, spec.kv_heads, copy);
+      else
+        for_runs(
+            to, out_dim, from, dim_bytes, piece.count, spec.kv_heads,
+            [&](uint8_t* out, const uint8_t* in, uint64_t rows) { change(out, in, rows, keys); });
+      at += piece.count;
+    }
+  }
+  change.fence();
+}
+
+void LatentLayout::copy_head(const Piece& piece, Page& to) const {
+  const Copier copy(dim_bytes, 0);
+  for (uint64_t plane = 0; plane < plane_count; ++plane)
+    for_runs(page_side(*this, to, plane, 0), dim_bytes,
+             page_side(*this, *piece.page, plane, piece.first), dim_bytes, piece.count,
+             spec.kv_heads, copy);
+}
+
+// So that nothing of what the page held before can be seen in the room that is left.
+void LatentLayout::zero_tail(Page& page, uint32_t filled) const {
+  for (uint64_t plane = 0; plane < plane_count; ++plane) {
+    const Side side = page_side(*this, page, plane, filled);
+    const uint32_t left = page.capacity - filled;
+    if (spec.order == LatentOrder::nhd) {
+      std::memset(side.data, 0, left * row_bytes);
+      continue;
+    }
+    for (uint32_t head = 0; head < spec.kv_heads; ++head)
+      std::memset(side.data + head * side.head_stride, 0, left * dim_bytes);
+  }
 }
 
 }  // namespace hanse

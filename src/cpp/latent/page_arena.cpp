@@ -1,59 +1,102 @@
 #include "latent/page_arena.hpp"
 
+#include <fcntl.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include <algorithm>
-#include <memory>
+#include <cstdio>
+#include <cstring>
+
+#ifndef MADV_POPULATE_WRITE
+#define MADV_POPULATE_WRITE 23  // Linux 5.14; older kernels answer EINVAL
+#endif
+#ifndef F_SEAL_FUTURE_WRITE
+#define F_SEAL_FUTURE_WRITE 0x0010  // Linux 5.1
+#endif
 
 namespace hanse {
 
 namespace {
 
 constexpr uint64_t huge_page_bytes = uint64_t(2) << 20;
+constexpr uint64_t small_step_bytes = uint64_t(64) << 10;
+constexpr uint64_t growth_bytes_max = uint64_t(64) << 20;
 constexpr uint64_t page_alignment = 64;
 
 constexpr uint64_t round_up(uint64_t value, uint64_t step) {
   return (value + step - 1) / step * step;
 }
 
-// Aligned to huge pages, zero, not yet resident; null where the system refuses. Huge pages are
-// asked for because page faults, not copying, are what a fresh extent costs.
-uint8_t* map_extent(uint64_t size_bytes) {
-  void* mapped = mmap(nullptr, size_bytes + huge_page_bytes, PROT_READ | PROT_WRITE,
-                      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-  if (mapped == MAP_FAILED) return nullptr;
-  auto* start = static_cast<uint8_t*>(mapped);
-  const uint64_t address = reinterpret_cast<uintptr_t>(start);
-  const uint64_t before = round_up(address, huge_page_bytes) - address;
-  if (before != 0) munmap(start, before);
-  munmap(start + before + size_bytes, huge_page_bytes - before);
-  madvise(start + before, size_bytes, MADV_HUGEPAGE);  // Only a wish: a refusal costs speed.
-  return start + before;
+// Nobody but this mapping can ever write to the file, and it keeps its size: a reader in another
+// process can neither alter nor cut it.
+int sealed_file(uint64_t size_bytes, uint8_t** start_out) {
+  const int file = memfd_create("hanse-latents", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+  if (file < 0) return -1;
+  void* mapped = MAP_FAILED;
+  if (ftruncate(file, off_t(size_bytes)) == 0)
+    mapped = mmap(nullptr, size_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
+  if (mapped == MAP_FAILED) {
+    close(file);
+    return -1;
+  }
+  *start_out = static_cast<uint8_t*>(mapped);
+  if (fcntl(file, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_FUTURE_WRITE | F_SEAL_SEAL) ==
+      0)
+    return file;
+  // An unsealed file must not be handed to anyone: the memory stays, the descriptor goes.
+  close(file);
+  return -1;
+}
+
+// Faulted in ahead, because copies into fresh pages run at a tenth of the speed of warm ones.
+// False: no memory.
+bool map_extent(PageExtent& extent, uint64_t size_bytes) {
+  extent.descriptor = sealed_file(size_bytes, &extent.start);
+  if (!extent.start) {
+    void* mapped = mmap(nullptr, size_bytes, PROT_READ | PROT_WRITE,
+                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (mapped == MAP_FAILED) return false;
+    extent.start = static_cast<uint8_t*>(mapped);
+  }
+  extent.size_bytes = size_bytes;
+  madvise(extent.start, size_bytes, MADV_HUGEPAGE);  // Only a wish: a refusal costs speed.
+  extent.prefaulted = madvise(extent.start, size_bytes, MADV_POPULATE_WRITE) == 0;
+  return true;
 }
 
 }  // namespace
 
-struct PageExtent {
-  uint8_t* start = nullptr;
-  uint64_t size_bytes = 0, page_bytes = 0;
-  uint64_t count = 0, used = 0;
-  std::unique_ptr<Page[]> pages;
-
-  ~PageExtent() {
-    if (start) munmap(start, size_bytes);
-  }
-};
+PageExtent::~PageExtent() {
+  if (!start || release) return;
+  munmap(start, size_bytes);
+  if (descriptor >= 0) close(descriptor);
+}
 
 PageArena::PageArena(uint64_t size_bytes_max) : size_bytes_max_(size_bytes_max) {}
-PageArena::~PageArena() = default;
 
-uint64_t PageArena::page_bytes(const Page& page) { return page.extent->page_bytes; }
+PageArena::~PageArena() {
+  for (auto& [page, block] : adopted_)
+    if (block->extent.release) block->extent.release();
+}
 
-bool PageArena::take(uint64_t page_bytes, uint32_t count, std::vector<Page*>& pages_out) {
-  if (page_bytes > size_bytes_max_ || count > (size_bytes_max_ - used_bytes_) / page_bytes)
-    return false;
-  SizeClass& pages = classes_[page_bytes];
-  if (pages.free.size() < count && !grow(pages, page_bytes, count - pages.free.size()))
+bool PageArena::huge_pages() {
+  char text[128] = {};
+  std::FILE* file = std::fopen("/sys/kernel/mm/transparent_hugepage/shmem_enabled", "re");
+  if (!file) return false;
+  const size_t size = std::fread(text, 1, sizeof(text) - 1, file);
+  std::fclose(file);
+  text[size] = 0;
+  return size != 0 && !std::strstr(text, "[never]") && !std::strstr(text, "[deny]");
+}
+
+uint64_t PageArena::metadata_bytes() const { return page_count_ * (sizeof(Page) + sizeof(Page*)); }
+
+bool PageArena::take(uint32_t tenant, uint64_t page_bytes, uint32_t capacity, uint32_t count,
+                     std::vector<Page*>& pages_out) {
+  if (!fits(page_bytes, count)) return false;
+  SizeClass& pages = classes_[{tenant, page_bytes}];
+  if (pages.free.size() < count && !grow(pages, tenant, page_bytes, count - pages.free.size()))
     return false;
 
   pages_out.reserve(pages_out.size() + count);
@@ -61,6 +104,8 @@ bool PageArena::take(uint64_t page_bytes, uint32_t count, std::vector<Page*>& pa
     Page* page = pages.free.back();
     pages.free.pop_back();
     page->references = 1;
+    page->capacity = capacity;
+    page->filled = 0;
     ++page->extent->used;
     pages_out.push_back(page);
   }
@@ -69,48 +114,98 @@ bool PageArena::take(uint64_t page_bytes, uint32_t count, std::vector<Page*>& pa
   return true;
 }
 
-void PageArena::give_back(Page* page) {
-  --page->extent->used;
-  --used_count_;
-  used_bytes_ -= page->extent->page_bytes;
-  classes_[page->extent->page_bytes].free.push_back(page);  // Within what `grow` reserved.
+bool PageArena::reserve(uint32_t tenant, uint64_t page_bytes, uint32_t count) {
+  if (!fits(page_bytes, count)) return false;
+  SizeClass& pages = classes_[{tenant, page_bytes}];
+  return pages.free.size() >= count || grow(pages, tenant, page_bytes, count - pages.free.size());
 }
 
-bool PageArena::grow(SizeClass& pages, uint64_t page_bytes, uint64_t count) {
+Page* PageArena::adopt(uint32_t tenant, uint8_t* data, uint64_t size_bytes, uint32_t capacity,
+                       int descriptor, std::function<void()> release) {
+  auto block = std::make_unique<Adopted>();
+  block->extent.start = data;
+  block->extent.size_bytes = block->extent.page_bytes = size_bytes;
+  block->extent.count = block->extent.used = 1;
+  block->extent.descriptor = descriptor;
+  block->extent.tenant = tenant;
+  block->extent.number = next_extent_++;
+  block->extent.release = std::move(release);
+  block->page = {data, &block->extent, 1, 1, capacity, capacity};
+  Page* page = &block->page;
+  adopted_.emplace(page, std::move(block));
+  adopted_bytes_ += size_bytes;
+  ++used_count_;
+  return page;
+}
+
+std::function<void()> PageArena::give_back(Page* page) {
+  --used_count_;
+  if (page->extent->release) {
+    const auto found = adopted_.find(page);
+    adopted_bytes_ -= page->extent->size_bytes;
+    std::function<void()> release = std::move(found->second->extent.release);
+    found->second->extent.start = nullptr;
+    adopted_.erase(found);
+    return release;
+  }
+  --page->extent->used;
+  ++page->generation;
+  used_bytes_ -= page->extent->page_bytes;
+  // Within what `grow` reserved.
+  classes_[{page->extent->tenant, page->extent->page_bytes}].free.push_back(page);
+  return {};
+}
+
+bool PageArena::grow(SizeClass& pages, uint32_t tenant, uint64_t page_bytes, uint64_t count) {
   const uint64_t stride = round_up(page_bytes, page_alignment);
-  const uint64_t size_bytes = round_up(count * stride, huge_page_bytes);
-  if (mapped_bytes_ + size_bytes > size_bytes_max_) trim();
+  uint64_t size_bytes = std::max(count * stride, std::min(pages.mapped_bytes, growth_bytes_max));
+  size_bytes =
+      round_up(size_bytes, size_bytes >= huge_page_bytes ? huge_page_bytes : small_step_bytes);
+  if (mapped_bytes_ + size_bytes > size_bytes_max_) {
+    trim();
+    size_bytes = round_up(count * stride, small_step_bytes);
+  }
 
   auto extent = std::make_unique<PageExtent>();
-  extent->start = map_extent(size_bytes);
-  if (!extent->start) return false;
-  extent->size_bytes = size_bytes;
+  if (!map_extent(*extent, size_bytes)) return false;
   extent->page_bytes = page_bytes;
   extent->count = size_bytes / stride;
-  extent->pages = std::make_unique<Page[]>(extent->count);
+  extent->tenant = tenant;
+  extent->number = next_extent_++;
+  auto fresh = std::make_unique<Page[]>(extent->count);
 
   uint64_t total = extent->count;
   for (const auto& other : pages.extents) total += other->count;
   pages.free.reserve(total);
   for (uint64_t i = extent->count; i-- > 0;) {
-    extent->pages[i] = {extent->start + i * stride, extent.get(), 0};
-    pages.free.push_back(&extent->pages[i]);
+    fresh[i].data = extent->start + i * stride;
+    fresh[i].extent = extent.get();
+    pages.free.push_back(&fresh[i]);
   }
+  page_count_ += extent->count;
   mapped_bytes_ += size_bytes;
+  pages.mapped_bytes += size_bytes;
+  if (extent->prefaulted) prefaulted_bytes_ += size_bytes;
   pages.extents.push_back(std::move(extent));
+  pages.pages.push_back(std::move(fresh));
   return true;
 }
 
-// Free pages of one size don't serve another: extents without a used page go back to the system.
-// What stays above size_bytes_max is the free part of extents that hold some page in use.
+// Free pages of one size or tenant don't serve another: extents without a used page go back to the
+// system. What stays above size_bytes_max is the free part of extents that hold some page in use.
 void PageArena::trim() {
-  for (auto& [page_bytes, pages] : classes_) {
+  for (auto& [key, pages] : classes_) {
     std::erase_if(pages.free, [](const Page* page) { return page->extent->used == 0; });
-    std::erase_if(pages.extents, [this](const std::unique_ptr<PageExtent>& extent) {
-      if (extent->used != 0) return false;
-      mapped_bytes_ -= extent->size_bytes;
-      return true;
-    });
+    for (size_t i = pages.extents.size(); i-- > 0;) {
+      const PageExtent& extent = *pages.extents[i];
+      if (extent.used != 0) continue;
+      mapped_bytes_ -= extent.size_bytes;
+      pages.mapped_bytes -= extent.size_bytes;
+      page_count_ -= extent.count;
+      if (extent.prefaulted) prefaulted_bytes_ -= extent.size_bytes;
+      pages.extents.erase(pages.extents.begin() + ptrdiff_t(i));
+      pages.pages.erase(pages.pages.begin() + ptrdiff_t(i));
+    }
   }
 }
 

@@ -13,11 +13,31 @@ LatentPool::State::State(const LatentPoolOptions& wanted, std::shared_ptr<Clock>
       clock(std::move(time)),
       seed(key),
       arena(wanted.size_bytes_max),
-      prefixes(mix64(key)) {}
+      prefixes(mix64(key)),
+      retention(wanted.kept_bytes_max) {}
 
-LatentPool::State::~State() {
-  for (LatentHandle& handle : handles)
-    if (handle.body && --handle.body->handles == 0) delete handle.body;
+LatentPool::State::~State() = default;
+
+LatentPool::State::Remains::~Remains() {
+  bodies.clear();
+  for (const auto& release : releases) release();
+}
+
+void LatentPool::State::close() {
+  Remains remains;
+  const Lock lock(mutex);
+  for (LatentHandle& handle : handles) {
+    if (!handle.body) continue;
+    LatentBody* body = handle.body;
+    handle.body = nullptr;
+    --body->handles;
+    remove_from_index(lock, *body);
+    drop(lock, body, remains);
+  }
+  handle_count = 0;
+  while (!pinned.empty()) forget(lock, **pinned.begin(), remains);
+  while (const auto victim = retention.victim(Retention::tenant_any).entry)
+    forget(lock, static_cast<LatentBody&>(*victim), remains);
 }
 
 LatentHandle& LatentPool::State::find(const Lock&, LatentId latent) {
@@ -28,22 +48,34 @@ LatentHandle& LatentPool::State::find(const Lock&, LatentId latent) {
   return handles[index];
 }
 
-LatentHandle& LatentPool::State::visible(const Lock& lock, LatentId latent, AgentId reader,
-                                         uint32_t reader_tenant) {
-  LatentHandle& handle = find(lock, latent);
-  if (reader_tenant != 0 && handle.tenant != reader_tenant &&
-      !std::binary_search(handle.grants.begin(), handle.grants.end(), reader))
-    throw Error(ErrorCode::unknown_latent, "latent", "it was released or never was", latent);
-  return handle;
+LatentGrants LatentPool::State::Seen::rights() const {
+  LatentGrants rights = handle->rights;
+  if (grant) rights.push_back(grant);
+  return rights;
 }
 
-LatentBody& LatentPool::State::readable(const Lock& lock, LatentId latent, AgentId reader,
-                                        uint32_t reader_tenant) {
-  LatentBody& body = *visible(lock, latent, reader, reader_tenant).body;
+LatentPool::State::Seen LatentPool::State::readable(const Lock& lock, LatentId latent,
+                                                    AgentId reader, uint32_t reader_tenant) {
+  Seen seen{&find(lock, latent), nullptr};
+  const LatentBody& body = seen.body();
+  if (reader_tenant != 0 && seen.handle->tenant != reader_tenant) {
+    for (const auto& grant : seen.handle->grants)
+      if (grant->reader == reader) seen.grant = grant;
+    if (!seen.grant)
+      throw Error(ErrorCode::unknown_latent, "latent", "it was released or never was", latent);
+    if ((body.label & ~seen.grant->clearance) != 0)
+      throw Error(ErrorCode::not_permitted, "label",
+                  "want clearance " + std::to_string(body.label) + ", have " +
+                      std::to_string(seen.grant->clearance),
+                  latent);
+  }
+  for (const auto& right : seen.handle->rights)
+    if (right->revoked)
+      throw Error(ErrorCode::revoked, "latent", "a grant that it rests on was revoked", latent);
   if (body.lease_ns != 0 && clock->now_ns() >= body.lease_ns)
     throw Error(ErrorCode::lease_expired, "latent",
                 "its lease ended at " + std::to_string(body.lease_ns) + " ns", latent);
-  return body;
+  return seen;
 }
 
 uint32_t LatentPool::State::take_handle(const Lock&) {
@@ -63,133 +95,212 @@ uint32_t LatentPool::State::take_handle(const Lock&) {
 }
 
 LatentId LatentPool::State::open(const Lock&, uint32_t index, AgentId owner, uint32_t tenant,
-                                 LatentBody* body) {
+                                 LatentBody* body, LatentGrants rights) {
   LatentHandle& handle = handles[index];
   handle.tenant = tenant;
   handle.owner = owner;
   handle.body = body;
+  handle.rights = std::move(rights);
   ++body->references;
   ++body->handles;
   body->home_handles += tenant == body->tenant;
   return make_id(index, handle.generation);
 }
 
-LatentBody* LatentPool::State::cut(const Lock& lock, const LatentBody& whole, uint32_t tenant,
-                                   uint32_t tokens) {
+std::unique_ptr<LatentBody> LatentPool::State::derived(const LatentBody& from,
+                                                       uint32_t tenant) const {
   auto body = std::make_unique<LatentBody>();
-  body->layout = whole.layout;
+  body->layout = from.layout;
   body->tenant = tenant;
-  body->tokens = tokens;
-  body->position_base = whole.position_base;
-  body->lease_ns = whole.lease_ns;
-  body->parent = whole.content;
-  body->content = content_id("slice", *whole.layout, whole.content, whole.position_base, tokens, {},
-                             id_none, 0);
-  body->pages.assign(whole.pages.begin(), whole.pages.begin() + latent_page_count(tokens));
-  if (!whole.token_ids.empty())
-    body->token_ids.assign(whole.token_ids.begin(), whole.token_ids.begin() + tokens);
-  for (Page* page : body->pages) ++page->references;
-  add_to_index(lock, *body);
+  body->position_base = from.position_base;
+  body->lease_ns = from.lease_ns;
+  body->label = from.label;
+  body->price = from.price;
+  body->gloss = from.gloss;
+  return body;
+}
+
+LatentBody* LatentPool::State::cut(const Lock& lock, const LatentBody& whole, uint32_t tenant,
+                                   uint32_t first, uint32_t count, bool indexed) {
+  std::unique_ptr<LatentBody> body = derived(whole, tenant);
+  body->tokens = count;
+  body->position_base += first;
+  body->lineage =
+      std::make_shared<Lineage>(seed,
+                                Lineage::Origin{"slice", whole.layout->fingerprint,
+                                                body->position_base, count, nullptr, 0, id_none, 0},
+                                std::vector{whole.lineage});
+  if (first == 0) body->run = whole.run;
+  body->pieces.reserve(whole.pieces.size());
+  uint32_t at = 0;
+  for (const Piece& piece : whole.pieces) {
+    const uint32_t from = std::max(at, first), to = std::min(at + piece.count, first + count);
+    if (from < to) body->pieces.push_back({piece.page, piece.first + (from - at), to - from});
+    at += piece.count;
+  }
+  for (const Piece& piece : body->pieces) ++piece.page->references;
+  if (indexed) add_to_index(lock, *body);
   return body.release();
 }
 
-// Keys are rotated by their position, so only what starts at 0 can be a prefix.
+// Keys are rotated by their position, so only what starts at 0 can be a prefix. What has no tokens
+// is found by what made it.
 void LatentPool::State::add_to_index(const Lock&, LatentBody& body) {
-  if (body.token_ids.empty() || body.position_base != 0) return;
-  prefixes.add(body.tenant, body.layout->fingerprint, body.token_ids, body);
-  if (body.lease_ns != 0) leases.emplace(body.lease_ns, &body);
+  if (body.run && body.position_base == 0) {
+    prefixes.add(body.tenant, body.layout->fingerprint, body.run, body.tokens, body);
+    if (body.lease_ns != 0) leases.emplace(body.lease_ns, &body);
+  }
+  if (body.run || body.lineage->producer() == id_none) return;
+  body.step_hash = step_hash(body.tenant, body.layout->fingerprint, body.lineage->parent(),
+                             body.lineage->producer(), body.lineage->step());
+  if (free_steps.empty()) {
+    free_steps.push_back(uint32_t(step_bodies.size()));
+    step_bodies.push_back(nullptr);
+  }
+  body.step_slot = free_steps.back();
+  free_steps.pop_back();
+  step_bodies[body.step_slot] = &body;
+  steps.insert(body.step_hash, body.step_slot);
 }
 
 void LatentPool::State::remove_from_index(const Lock&, LatentBody& body) {
   prefixes.remove(body.tenant, body.layout->fingerprint, body);
   if (body.lease_ns != 0) leases.erase({body.lease_ns, &body});
+  if (body.step_slot == index_none) return;
+  steps.erase(body.step_hash, body.step_slot);
+  step_bodies[body.step_slot] = nullptr;
+  free_steps.push_back(body.step_slot);
+  body.step_slot = index_none;
+}
+
+uint64_t LatentPool::State::step_hash(uint32_t tenant, const Digest& fingerprint,
+                                      const Digest& parent, AgentId producer, uint64_t step) const {
+  struct Key {
+    Digest fingerprint, parent;
+    uint64_t producer, step, tenant;
+  } key{fingerprint, parent, producer, step, tenant};
+  return hash_bytes({reinterpret_cast<const uint8_t*>(&key), sizeof(key)}, seed);
+}
+
+PrefixIndex::Match LatentPool::State::match(const Lock& lock, uint32_t tenant,
+                                            const Digest& fingerprint,
+                                            std::span<const uint32_t> tokens) {
+  if (!leases.empty()) {
+    const uint64_t now_ns = clock->now_ns();
+    while (!leases.empty() && leases.begin()->first <= now_ns)
+      remove_from_index(lock, *leases.begin()->second);
+  }
+  const PrefixIndex::Match match = prefixes.longest(tenant, fingerprint, tokens);
+  if (match.entry) retention.touch(tenant, static_cast<LatentBody&>(*match.entry));
+  return match;
+}
+
+void LatentPool::State::drop_page(const Lock&, Page* page, Remains& remains_out) {
+  if (--page->references != 0) return;
+  if (auto release = arena.give_back(page)) remains_out.releases.push_back(std::move(release));
+}
+
+void LatentPool::State::drop(const Lock& lock, LatentBody* body, Remains& remains_out) {
+  if (--body->references != 0) return;
+  HANSE_ASSERT(body->handles == 0 && body->prefix_node == index_none && !body->kept);
+  for (const Piece& piece : body->pieces) drop_page(lock, piece.page, remains_out);
+  remains_out.bodies.emplace_back(body);
 }
 
 void LatentPool::State::drop(LatentBody* body) {
-  std::vector<Page*> unused;
-  {
-    Lock lock(mutex);
-    if (--body->references != 0) return;
-    HANSE_ASSERT(body->handles == 0 && body->prefix_node == index_none);
-    for (Page* page : body->pages)
-      if (--page->references == 0) unused.push_back(page);
-  }
-  delete body;
-  free_pages(std::move(unused));
+  Remains remains;
+  const Lock lock(mutex);
+  drop(lock, body, remains);
 }
 
-// Zeroed before anyone else can take them, and not under the mutex: nobody sees them.
-void LatentPool::State::free_pages(std::vector<Page*> pages) {
-  if (pages.empty()) return;
-  for (Page* page : pages) std::memset(page->data, 0, PageArena::page_bytes(*page));
-  Lock lock(mutex);
-  for (Page* page : pages) arena.give_back(page);
+void LatentPool::State::forget(const Lock& lock, LatentBody& body, Remains& remains_out) {
+  if (!body.kept) return;
+  pinned.erase(&body);
+  retention.drop(body.tenant, body);
+  if (body.home_handles == 0) remove_from_index(lock, body);
+  drop(lock, &body, remains_out);
 }
 
-Digest LatentPool::State::content_id(std::string_view part, const LatentLayout& layout,
-                                     const Digest& parent, uint32_t position, uint32_t token_count,
-                                     std::span<const uint32_t> tokens, AgentId producer,
-                                     uint64_t step) const {
-  ByteWriter writer;
-  writer.put_text("hanse latent");
-  writer.put(seed);
-  writer.put_text(part);
-  writer.put_digest(layout.fingerprint);
-  writer.put_digest(parent);
-  writer.put(position);
-  writer.put(token_count);
-  if (tokens.empty()) {
-    writer.put(uint8_t(0));
-    writer.put(producer);
-    writer.put(step);
-  } else {
-    writer.put(uint8_t(1));
-    writer.put_raw({reinterpret_cast<const uint8_t*>(tokens.data()), tokens.size_bytes()});
+uint64_t LatentPool::State::evict(const Lock& lock, uint32_t tenant, uint64_t bytes,
+                                  Remains& remains_out) {
+  const uint64_t before = arena.used_bytes() + arena.adopted_bytes();
+  const auto freed = [&] { return before - arena.used_bytes() - arena.adopted_bytes(); };
+  while (freed() < bytes) {
+    RetainedEntry* victim = retention.victim(tenant).entry;
+    if (!victim) break;
+    forget(lock, static_cast<LatentBody&>(*victim), remains_out);
+    ++evicted_count;
   }
-  return sha256(writer.bytes());
+  return freed();
+}
+
+void LatentPool::State::take_pages(const Lock& lock, uint32_t tenant, const LatentLayout& layout,
+                                   uint32_t count, uint32_t capacity, std::vector<Page*>& pages_out,
+                                   Remains& remains_out) {
+  const uint64_t page_bytes = layout.token_bytes() * capacity;
+  const auto take = [&] { return arena.take(tenant, page_bytes, capacity, count, pages_out); };
+  if (take()) return;
+  for (const uint32_t whose : {tenant, Retention::tenant_any})
+    while (page_bytes * count <= options.size_bytes_max && evict(lock, whose, 1, remains_out) != 0)
+      if (take()) return;
+  throw Error(ErrorCode::quota_exceeded, "page_bytes",
+              std::to_string(count) + " pages of " + std::to_string(page_bytes) + " bytes where " +
+                  std::to_string(arena.used_bytes()) + " of " +
+                  std::to_string(options.size_bytes_max) + " bytes are used");
 }
 
 LatentPool::State::Pin::Pin(State& state, LatentId latent, AgentId reader, uint32_t reader_tenant)
     : state_(state) {
   const Lock lock(state.mutex);
-  body_ = &state.readable(lock, latent, reader, reader_tenant);
+  const Seen seen = state.readable(lock, latent, reader, reader_tenant);
+  body_ = &seen.body();
+  rights_ = seen.rights();
   ++body_->references;
 }
 
-LatentPool::State::Draft::Draft(State& state, const LatentLayout& layout, uint32_t page_count)
+LatentPool::State::Draft::Draft(State& state, uint32_t tenant, const LatentLayout& layout,
+                                uint32_t page_count, uint32_t capacity)
     : state_(state) {
+  Remains remains;
   const Lock lock(state.mutex);
   const uint32_t handle = state.take_handle(lock);
-  if (!state.arena.take(layout.page_bytes, page_count, pages_)) {
+  try {
+    if (page_count != 0)
+      state.take_pages(lock, tenant, layout, page_count, capacity, pages_, remains);
+  } catch (...) {
     state.free_handles.push_back(handle);
     --state.handle_count;
-    throw Error(ErrorCode::quota_exceeded, "page_bytes",
-                std::to_string(page_count) + " pages of " + std::to_string(layout.page_bytes) +
-                    " bytes where " + std::to_string(state.arena.used_bytes()) + " of " +
-                    std::to_string(state.options.size_bytes_max) + " bytes are used");
+    throw;
   }
   handle_ = handle;
 }
 
 LatentPool::State::Draft::~Draft() {
   if (handle_ == index_none) return;
-  {
-    const Lock lock(state_.mutex);
-    state_.free_handles.push_back(handle_);
-    --state_.handle_count;
-  }
-  state_.free_pages(std::move(pages_));
+  Remains remains;
+  const Lock lock(state_.mutex);
+  state_.free_handles.push_back(handle_);
+  --state_.handle_count;
+  for (Page* page : pages_) state_.drop_page(lock, page, remains);
 }
 
 LatentId LatentPool::State::Draft::publish(std::unique_ptr<LatentBody> body,
-                                           std::span<Page* const> shared, AgentId owner,
-                                           uint32_t tenant) {
-  body->pages.assign(shared.begin(), shared.end());
-  body->pages.insert(body->pages.end(), pages_.begin(), pages_.end());
+                                           std::span<const Piece> shared, uint32_t fresh,
+                                           AgentId owner, LatentGrants rights) {
+  body->pieces.reserve(shared.size() + pages_.size());
+  body->pieces.assign(shared.begin(), shared.end());
+  for (Page* page : pages_) {
+    page->filled = std::min(page->capacity, fresh);
+    body->pieces.push_back({page, 0, page->filled});
+    fresh -= page->filled;
+  }
+  const uint32_t tenant = body->tenant;
   const Lock lock(state_.mutex);
-  state_.add_to_index(lock, *body);
-  for (Page* page : shared) ++page->references;
-  const LatentId latent = state_.open(lock, handle_, owner, tenant, body.release());
+  // What rests on a grant is found by its handle alone: the index would forget the grant.
+  if (rights.empty()) state_.add_to_index(lock, *body);
+  for (const Piece& piece : shared) ++piece.page->references;
+  const LatentId latent =
+      state_.open(lock, handle_, owner, tenant, body.release(), std::move(rights));
   handle_ = index_none;
   return latent;
 }

@@ -26,7 +26,10 @@ from .history import Entries, EntryKind
 from .index import CapabilityIndex, ExplainedResult, SearchResult
 from .journal import Event, Journal, JournalStatus, Proof, Verification, verify
 from .kernel import AgentView, Kernel, ManualClock, open
-from .latent import Latent, LatentInfo, LatentPoolStatus, Latents, LatentSpec
+from .latent import Latent, LatentInfo, LatentPoolStatus, Latents, Prefixes
+from .latent_exchange import LatentExchange, LatentReader, RemoteLatent
+from .latent_spec import LatentSpec
+from .latent_tier import DiskTier, Stored
 from .ledger import Account, Ledger, Totals, Usage
 from .mailbox import (
     Batch,
@@ -48,6 +51,7 @@ from .search import Explanation, Ranking, Skills, Where, all_of, any_of, none_of
 from .task import Economics, LatentManifest, Receipt, Receipts, Task, Tasks
 from .topics import Publication, Topics
 from .transfer import Budget, Hold, HoldState, Moves, TransferFlag, TransferKind
+from .transform import Quantised, Realignment, quantise, realignment, rope_shift
 
 __version__ = "0.1.0"
 
@@ -68,6 +72,7 @@ __all__ = [
     "Decision",
     "DeniedError",
     "DeviceError",
+    "DiskTier",
     "DurableBox",
     "DurableDeadLetter",
     "Economics",
@@ -87,9 +92,11 @@ __all__ = [
     "LaneCounters",
     "Latent",
     "LatentError",
+    "LatentExchange",
     "LatentInfo",
     "LatentManifest",
     "LatentPoolStatus",
+    "LatentReader",
     "LatentSpec",
     "Latents",
     "Ledger",
@@ -103,18 +110,23 @@ __all__ = [
     "Outbox",
     "Outcome",
     "Policy",
+    "Prefixes",
     "Proof",
     "Publication",
+    "Quantised",
     "QueueAges",
     "Ranking",
+    "Realignment",
     "Receipt",
     "Receipts",
+    "RemoteLatent",
     "Replies",
     "Reply",
     "SearchResult",
     "Skills",
     "Space",
     "StorageError",
+    "Stored",
     "Task",
     "TaskDelivery",
     "Tasks",
@@ -133,6 +145,9 @@ __all__ = [
     "errors",
     "none_of",
     "open",
+    "quantise",
+    "realignment",
+    "rope_shift",
     "verify",
     "where",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -10,61 +11,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import _core
+from .latent_spec import LatentSpec, as_array, as_planes, core_spec, with_dtype
 from .reasons import duration_ns, refuse
 
 if TYPE_CHECKING:
     from .kernel import Kernel
 
-__all__ = ["Latent", "LatentInfo", "LatentPoolStatus", "LatentSpec", "Latents"]
-
-# numpy has no bfloat16: its bits travel as uint16.
-_NUMPY = {"float32": np.float32, "float16": np.float16, "bfloat16": np.uint16, "int8": np.int8}
-_DEVICE_HOST = (1, 3)  # kDLCPU, kDLCUDAHost of DLPack
-
-
-@dataclass(frozen=True, slots=True)
-class LatentSpec:
-    """What makes two latents interchangeable.
-
-    model: "org/model@revision". dtype: float32, float16, bfloat16 (as uint16 arrays) or int8.
-    tokenizer: its hash, or empty. rope_base: 0: not said.
-    """
-
-    model: str
-    layers: int
-    kv_heads: int
-    head_dim: int
-    dtype: str = "float32"
-    tokenizer: str = ""
-    rope_base: float = 0.0
-
-    def _core(self) -> _core.LatentSpec:
-        rope_base = self.rope_base
-        if not isinstance(rope_base, (int, float)) or not 0 <= rope_base < 1e12:
-            refuse("OutOfRange", "rope_base", f"want 0 … 1e12, have {rope_base!r:.40}")
-        return _core.LatentSpec(
-            self.model,
-            self.tokenizer,
-            self.layers,
-            self.kv_heads,
-            self.head_dim,
-            self.dtype,
-            round(rope_base * 1_000_000),
-        )
-
-    @property
-    def fingerprint(self) -> str:
-        """Hash of all fields, as hex."""
-        return self._core().fingerprint().hex()
-
-    def shape(self, tokens: int) -> tuple[int, int, int, int, int]:
-        """[layers, 2, tokens, kv_heads, head_dim]."""
-        return (self.layers, 2, tokens, self.kv_heads, self.head_dim)
+__all__ = ["Latent", "LatentInfo", "LatentPoolStatus", "LatentSpec", "Latents", "Prefixes"]
 
 
 @dataclass(frozen=True, slots=True)
 class LatentInfo:
-    """What is known of one latent; hashes as hex. size_bytes: shared pages included."""
+    """What is known of one latent; hashes as hex. size_bytes: shared pages included.
+
+    label: secrecy bits, of all that it was made from. gloss: text for people; None: it was said to
+    have none. price: per million tokens read, carried for whoever charges. read_tokens: how many
+    were read through any handle of it. kept, pinned: it outlives its handles.
+    """
 
     id: int
     owner: int
@@ -77,55 +40,35 @@ class LatentInfo:
     size_bytes: int
     lease_ns: int
     readers: int
+    label: int
+    price: int
+    step: int
+    read_tokens: int
+    gloss: str | None
+    kept: bool
+    pinned: bool
 
 
 @dataclass(frozen=True, slots=True)
 class LatentPoolStatus:
-    """How full the pool is; each page counted once, however many share it."""
+    """How full the pool is; each page counted once, however many share it.
+
+    prefaulted_bytes of mapped_bytes are resident already; huge_pages: whether the system backs them
+    with huge pages. adopted_bytes: memory of others that latents show. kept_bytes: without regard
+    to handles. metadata_bytes: of all mapped pages.
+    """
 
     page_bytes_used: int
     size_bytes_max: int
     handle_count: int
     page_count: int
-
-
-def as_array(kv: Any, spec: LatentSpec, field: str = "kv") -> NDArray[Any]:
-    """The caller's memory as an array of the spec's dtype and shape, without a copy."""
-    core_spec(spec)
-    array = _host_array(kv, field)
-    want = _NUMPY.get(spec.dtype)
-    if want is None:
-        refuse("OutOfRange", "dtype", f"want one of {', '.join(_NUMPY)}, have {spec.dtype!r}")
-    if array.dtype != want:
-        refuse("WrongType", field, f"want dtype {np.dtype(want).name}, have {array.dtype.name}")
-    if array.ndim != 5 or array.shape != spec.shape(array.shape[2]):
-        shape = (spec.layers, 2, "tokens", spec.kv_heads, spec.head_dim)
-        refuse("DimensionMismatch", field, f"want {shape}, have {array.shape}")
-    if not array.flags.c_contiguous:
-        refuse("BadArray", field, "want a C-contiguous array")
-    return array
-
-
-def core_spec(spec: LatentSpec) -> _core.LatentSpec:
-    """Checked, as the core takes it."""
-    if not isinstance(spec, LatentSpec):
-        refuse("WrongType", "spec", f"want a hanse.LatentSpec, have a {type(spec).__name__}")
-    return spec._core()
-
-
-def _host_array(kv: Any, field: str) -> NDArray[Any]:
-    if isinstance(kv, np.ndarray):
-        return kv
-    if hasattr(kv, "__dlpack_device__") and hasattr(kv, "__dlpack__"):
-        if kv.__dlpack_device__()[0] not in _DEVICE_HOST:
-            refuse("NoDevice", field, "is on a device that this kernel does not have")
-        try:
-            return np.from_dlpack(kv)
-        except (BufferError, RuntimeError, TypeError, ValueError) as error:
-            refuse("BadArray", field, f"numpy cannot view it: {error}")
-    if hasattr(kv, "__cuda_array_interface__"):
-        refuse("NoDevice", field, "is on a device that this kernel does not have")
-    refuse("WrongType", field, f"want a numpy array or a DLPack tensor, have a {type(kv).__name__}")
+    mapped_bytes: int
+    prefaulted_bytes: int
+    adopted_bytes: int
+    kept_bytes: int
+    evicted_count: int
+    metadata_bytes: int
+    huge_pages: bool
 
 
 class Latent:
@@ -134,10 +77,17 @@ class Latent:
     `id` names it; `reader` is the agent that reads through this handle.
     """
 
-    __slots__ = ("_kernel", "id", "reader")
+    __slots__ = ("_kernel", "_known", "id", "reader")
 
-    def __init__(self, kernel: Kernel, id: int, reader: int) -> None:
+    def __init__(
+        self,
+        kernel: Kernel,
+        id: int,
+        reader: int,
+        known: tuple[LatentSpec, int, int] | None = None,
+    ) -> None:
         self._kernel = kernel
+        self._known = known
         self.id = id
         self.reader = reader
 
@@ -161,73 +111,129 @@ class Latent:
     @property
     def info(self) -> LatentInfo:
         """Raises NotFoundError (released, or not for this reader), DeniedError (lease expired)."""
-        fields = self._kernel._core.latent_info(self.reader, self.id)
-        spec = LatentSpec(
-            fields["model"],
-            fields["layers"],
-            fields["kv_heads"],
-            fields["head_dim"],
-            fields["dtype"],
-            fields["tokenizer"],
-            fields["rope_base_micro"] / 1_000_000,
-        )
-        return LatentInfo(
-            fields["id"],
-            fields["owner"],
-            fields["content"].hex(),
-            fields["fingerprint"].hex(),
-            fields["parent"].hex(),
-            spec,
-            fields["tokens"],
-            fields["position_base"],
-            fields["size_bytes"],
-            fields["lease_ns"],
-            fields["readers"],
-        )
+        found = dict(self._kernel._core.latent_info(self.reader, self.id))
+        found["spec"] = LatentSpec(**found["spec"])
+        return LatentInfo(**found)
+
+    def _facts(self) -> tuple[LatentSpec, int, int]:
+        """Spec, tokens, position base: they never change."""
+        if self._known is None:
+            info = self.info
+            self._known = (info.spec, info.tokens, info.position_base)
+        return self._known
 
     @property
     def tokens(self) -> int:
         """How many tokens it stands for."""
         return self.info.tokens
 
-    def read(self, spec: LatentSpec | None = None) -> NDArray[Any]:
-        """A copy as [layers, 2, tokens, kv_heads, head_dim] of the spec's dtype.
+    def read(
+        self,
+        spec: LatentSpec | None = None,
+        *,
+        out: Any = None,
+        dtype: str | None = None,
+        shift: int = 0,
+    ) -> Any:
+        """A copy as [layers, 2, tokens, kv_heads, head_dim] (or as the spec orders it).
 
         spec: what the reader wants; LatentError (LatentIncompatible, naming the field) otherwise.
+        out: writable memory of that shape, or a list of one array a plane; None: a new array, whose
+        fresh memory makes it several times slower. dtype: float32, float16 or bfloat16, changed on
+        the way; None: as it is stored. shift: keys are turned on by so many positions (RoPE), from
+        the stored ones: they never add up. Returns what it was written to.
         """
-        info = self.info
-        out = np.empty(info.spec.shape(info.tokens), _NUMPY[info.spec.dtype])
+        known, tokens, _ = self._facts()
         want = None if spec is None else core_spec(spec)
-        self._kernel._core.latent_read_into(self.reader, self.id, want, out)
+        to = known.dtype if dtype is None else dtype
+        as_read = known if to == known.dtype else with_dtype(known, to)
+        if out is None:
+            out = np.empty(as_read.shape(tokens), as_read.numpy_dtype())
+        else:
+            out, count = as_planes(out, as_read, "out")
+            if count != tokens:
+                refuse("DimensionMismatch", "out", f"want {tokens} tokens, have {count}")
+        self._kernel._core.latent_read_into(
+            self.reader, self.id, want, known._core(), out, tokens, to, shift
+        )
         return out
+
+    def pages(self) -> list[NDArray[Any]]:
+        """Read-only arrays of the runs of tokens that it consists of, in order, without a copy.
+
+        Each is [layers, 2, n, kv_heads, head_dim] (or as the spec orders it). They stay valid
+        whatever happens to the latent.
+        """
+        return self._kernel._core.latent_pages(self.reader, self.id)
+
+    def view(self) -> NDArray[Any]:
+        """All of it as one read-only array, without a copy.
+
+        Only what was adopted, put with whole=True or fits one page lies in one run; raises
+        LatentError (LatentIncompatible) otherwise: then take `pages` or `read`.
+        """
+        pages = self.pages()
+        if len(pages) != 1:
+            refuse("LatentIncompatible", "pages", f"want 1 run of tokens, have {len(pages)}")
+        return pages[0]
+
+    def __dlpack__(self, **options: Any) -> Any:
+        return self.view().__dlpack__(**options)
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        return (1, 0)
 
     def fork(self) -> Latent:
         """A second handle that shares every page, independent of this one's life."""
-        return self._of(self._kernel._core.latent_fork(self.reader, self.id))
+        id = self._kernel._core.latent_fork(self.reader, self.id)
+        return Latent(self._kernel, id, self.reader, self._known)
 
     def append(self, kv: Any, *, tokens: NDArray[np.uint32] | None = None, step: int = 0) -> Latent:
-        """A new latent: this one's pages, then the new tokens. This one is as it was."""
-        info = self.info
-        array = as_array(kv, info.spec)
-        return self._of(
-            self._kernel._core.latent_append(
-                self.reader,
-                self.id,
-                array,
-                array.shape[2],
-                tokens,
-                step,
-                info.position_base + info.tokens,
-            )
+        """A new latent: this one's pages, then the new tokens. This one is as it was.
+
+        kv: as in `put`. Room in the last page is taken by the first who appends; others copy it.
+        """
+        spec, count, base = self._facts()
+        planes, more = as_planes(kv, spec)
+        id = self._kernel._core.latent_append(
+            self.reader, self.id, spec._core(), planes, more, tokens, step, base + count
         )
+        return Latent(self._kernel, id, self.reader, (spec, count + more, base))
 
-    def slice(self, n: int) -> Latent:
-        """A new latent: the first n tokens of this one."""
-        return self._of(self._kernel._core.latent_slice(self.reader, self.id, n))
+    def slice(self, n: int, *, first: int = 0) -> Latent:
+        """A new latent: n tokens of this one, from `first` on. It shares the pages."""
+        return self._of(self._kernel._core.latent_slice(self.reader, self.id, first, n))
 
-    def grant(self, reader: int) -> None:
-        """Lets an agent of another tenant read it."""
-        self._kernel._core.latent_grant(self.id, reader)
+    def grant(self, reader: int, *, clearance: int = 0) -> None:
+        """Lets an agent of another tenant read it.
+
+        clearance: must have all bits of its label; DeniedError (NotPermitted) otherwise.
+        """
+        self._kernel._core.latent_grant(self.id, reader, clearance)
+
+    def revoke(self, reader: int) -> bool:
+        """Ends a grant at once, also for all that was forked or derived by it; False: there was
+        none. Copies that were read stay with whoever read them."""
+        return self._kernel._core.latent_revoke(self.id, reader)
+
+    def keep(self, *, cost: int = 0, pin: bool = False) -> None:
+        """Keeps it without a handle, until room is needed and cost × reuse ÷ bytes is least.
+
+        cost: of computing it anew, in any unit; 0: its tokens. pin: it stays. Raises BusyError
+        (QuotaExceeded), DeniedError (NotPermitted: another tenant's).
+        """
+        self._kernel._core.latent_keep(self.reader, self.id, cost, pin)
+
+    def forget(self) -> None:
+        """Ends `keep`."""
+        self._kernel._core.latent_forget(self.reader, self.id)
+
+    def seal(self, key: bytes) -> bytes:
+        """Its bytes for another process or time: manifest, MAC (HMAC-SHA-256) and payload.
+
+        key: a secret that whoever unseals it knows. What left so is beyond grants and revocation.
+        """
+        return self._kernel._core.latent_seal(self.reader, self.id, key)
 
     def release(self) -> None:
         """Gives the handle back; a page is freed with its last handle. Raises NotFoundError."""
@@ -235,6 +241,16 @@ class Latent:
 
     def _of(self, id: int) -> Latent:
         return Latent(self._kernel, id, self.reader)
+
+
+class Prefixes(_core.PrefixView):
+    """The stored prefixes of one (tenant, spec): `match(tokens)` and `acquire(tokens)`.
+
+    Both are one C call and take int32 or uint32 [n], contiguous. `match` returns how many tokens
+    are covered, in whole pages of 16; `acquire` returns (id of a new handle, covered).
+    """
+
+    __slots__ = ()
 
 
 class Latents:
@@ -255,26 +271,77 @@ class Latents:
         position_base: int = 0,
         ttl: float | None = None,
         owner: int | None = None,
+        label: int = 0,
+        gloss: str | None = None,
+        price: int = 0,
+        whole: bool = False,
     ) -> Latent:
         """Copies kv [layers, 2, tokens, kv_heads, head_dim] into pages.
 
-        kv: numpy, or anything on the host with DLPack. tokens: uint32[tokens], what it stands for;
-        without them (owner, step) is its identity. ttl: seconds until the lease ends; None: never.
-        owner: None: who acts. Raises InvalidError, BusyError (QuotaExceeded), DeviceError.
+        kv: numpy, or anything on the host with DLPack; or a list of one array a plane (layer 0 K,
+        layer 0 V, layer 1 K …). tokens: uint32[tokens], what it stands for; without them (owner,
+        step) is its identity. ttl: seconds until the lease ends; None: never. owner: None: who
+        acts. label: secrecy bits, which everything derived has, too. gloss: at most 4 KiB of text
+        for people; None says that there is none. price: per million tokens read. whole: one block
+        instead of pages, so that `view` shows all of it. Raises InvalidError, BusyError
+        (QuotaExceeded), DeviceError.
+        """
+        planes, count = as_planes(kv, spec)
+        reader = self._kernel._acting() if owner is None else owner
+        said = (step, position_base, self._lease(ttl), label, gloss, price, whole)
+        id = self._kernel._core.latent_put(reader, spec._core(), planes, count, tokens, said)
+        return Latent(self._kernel, id, reader, (spec, count, position_base))
+
+    def adopt(
+        self,
+        kv: Any,
+        spec: LatentSpec,
+        *,
+        tokens: NDArray[np.uint32] | None = None,
+        step: int = 0,
+        position_base: int = 0,
+        ttl: float | None = None,
+        owner: int | None = None,
+        label: int = 0,
+        gloss: str | None = None,
+        price: int = 0,
+    ) -> Latent:
+        """The same without a copy: the latent shows the array's own memory and keeps it alive.
+
+        Nobody may write to the array any more. Its memory is not part of the pool's bound.
         """
         array = as_array(kv, spec)
-        core = self._kernel._core
         reader = self._kernel._acting() if owner is None else owner
-        lease_ns = 0 if ttl is None else core.now_ns() + duration_ns(ttl, "ttl")
-        id = core.latent_put(
-            reader, spec._core(), array, array.shape[2], tokens, step, position_base, lease_ns
-        )
-        return Latent(self._kernel, id, reader)
+        said = (step, position_base, self._lease(ttl), label, gloss, price, True)
+        count = array.shape[-2 if spec.order == "HND" else -3]
+        id = self._kernel._core.latent_adopt(reader, spec._core(), array, count, tokens, said)
+        return Latent(self._kernel, id, reader, (spec, count, position_base))
+
+    def _lease(self, ttl: float | None) -> int:
+        return 0 if ttl is None else self._kernel._core.now_ns() + duration_ns(ttl, "ttl")
 
     def get(self, id: int) -> Latent:
         """A handle object for an id that was handed over, read as who acts."""
         reader = self._kernel._acting()
         return Latent(self._kernel, self._kernel._core.latent_info(reader, id)["id"], reader)
+
+    def unseal(self, sealed: bytes, key: bytes) -> Latent:
+        """Puts what `seal` gave, as who acts. Raises LatentError (LatentCorrupt): something was
+        altered or cut, the key is another one, or it was sealed for another tenant."""
+        reader = self._kernel._acting()
+        return Latent(self._kernel, self._kernel._core.latent_unseal(reader, sealed, key), reader)
+
+    def concat(self, latents: Iterable[Latent]) -> Latent:
+        """A new latent of these one after the other, sharing all pages; 1 … 4,096 of them.
+
+        Each must begin where the one before ends: LatentError (PositionOverlap) otherwise. It is no
+        prefix that others find: parts that were computed apart lack each other's context.
+        """
+        parts = list(latents)
+        reader = self._kernel._acting()
+        return Latent(
+            self._kernel, self._kernel._core.latent_concat(reader, [p.id for p in parts]), reader
+        )
 
     def longest_prefix(
         self, tokens: NDArray[np.uint32], spec: LatentSpec
@@ -283,7 +350,40 @@ class Latents:
         reader = self._kernel._acting()
         wanted = core_spec(spec)
         id, matched = self._kernel._core.latent_longest_prefix(reader, wanted, tokens)
-        return (Latent(self._kernel, id, reader) if id else None), matched
+        return (Latent(self._kernel, id, reader, (spec, matched, 0)) if id else None), matched
+
+    def prefixes(self, spec: LatentSpec) -> Prefixes:
+        """The stored prefixes of who acts, for many look-ups."""
+        return Prefixes(self._kernel._core, self._kernel._acting(), core_spec(spec))
+
+    def find(
+        self, spec: LatentSpec, *, step: int, producer: int | None = None, parent: str | None = None
+    ) -> Latent | None:
+        """A latent without tokens by what made it; None: there is none.
+
+        producer: the agent that put or appended it; None: who acts. parent: content of what it was
+        appended to, as hex; None: it was put.
+        """
+        reader = self._kernel._acting()
+        by = reader if producer is None else producer
+        try:
+            origin = None if parent is None else bytes.fromhex(parent)
+        except (TypeError, ValueError):
+            refuse("WrongType", "parent", f"want hex digits, have {parent!r:.40}")
+        id = self._kernel._core.latent_find_step(reader, core_spec(spec), origin, by, step)
+        return Latent(self._kernel, id, reader) if id else None
+
+    def evict(self, size_bytes: int) -> int:
+        """Evicts what who acts keeps, worth least first, until so much is free; returns bytes."""
+        return self._kernel._core.latent_evict(self._kernel._acting(), size_bytes)
+
+    def set_quota(self, tenant: int, size_bytes: int) -> None:
+        """How much an agent's tenant may keep; what is above it is evicted."""
+        self._kernel._core.latent_quota(tenant, size_bytes)
+
+    def reserve(self, spec: LatentSpec, tokens: int) -> None:
+        """Makes memory for so many tokens resident, so that the first copies are fast, too."""
+        self._kernel._core.latent_reserve(self._kernel._acting(), core_spec(spec), tokens)
 
     def status(self) -> LatentPoolStatus:
         """How full the pool is."""

@@ -1,0 +1,269 @@
+// What makes a latent longer, finds it again and keeps it: append, prefixes, retention.
+#include <algorithm>
+
+#include "base/error.hpp"
+#include "latent/latent.hpp"
+#include "latent/state.hpp"
+
+namespace hanse {
+
+void check_tokens(std::span<const uint32_t> tokens, uint32_t token_count) {
+  if (token_count == 0) throw Error(ErrorCode::empty, "token_count", "a latent has tokens");
+  if (!tokens.empty() && tokens.size() != token_count)
+    throw Error(ErrorCode::dimension_mismatch, "tokens",
+                std::to_string(tokens.size()) + " ids where kv has " + std::to_string(token_count) +
+                    " tokens");
+}
+
+void check_end(const LatentSpec& spec, uint32_t position, uint32_t token_count) {
+  const uint64_t most = spec.position_max == 0 ? UINT32_MAX : spec.position_max;
+  if (uint64_t(position) + token_count > most)
+    throw Error(ErrorCode::out_of_range, "position", uint64_t(position) + token_count, most);
+}
+
+std::shared_ptr<TokenRun> token_run(std::span<const uint32_t> first, std::span<const uint32_t> then,
+                                    bool grows) {
+  const auto count = uint32_t(first.size() + then.size());
+  auto run = std::make_shared<TokenRun>(grows ? count + count / 2 + 64 : count);
+  std::copy(first.begin(), first.end(), run->ids.get());
+  std::copy(then.begin(), then.end(), run->ids.get() + first.size());
+  run->filled = count;
+  return run;
+}
+
+namespace {
+
+LatentSides behind(LatentSides sides, uint32_t tokens) {
+  for (uint8_t*& plane : sides.planes) plane += tokens * sides.token_stride;
+  return sides;
+}
+
+// Room behind the last token of a latent, for the first who appends to it: given back unless kept.
+class Claim {
+ public:
+  // Only within a tenant: pages can be mapped by other processes of the tenant that they belong to.
+  Claim(LatentPool::State& state, const LatentBody& body, uint32_t tenant, uint32_t wanted)
+      : state_(state) {
+    const std::lock_guard lock(state.mutex);
+    const Piece& last = body.pieces.back();
+    Page& page = *last.page;
+    const uint32_t end = last.first + last.count;
+    if (page.filled != end || page.capacity != latent_page_tokens || page.extent->release ||
+        page.extent->tenant != tenant)
+      return;
+    first = end;
+    count = std::min(page.capacity - end, wanted);
+    page.filled += count;
+    page_ = &page;
+  }
+  ~Claim() {
+    if (!page_ || kept) return;
+    const std::lock_guard lock(state_.mutex);
+    page_->filled -= count;
+  }
+  Claim(const Claim&) = delete;
+  Claim& operator=(const Claim&) = delete;
+
+  uint32_t first = 0, count = 0;
+  bool kept = false;
+
+ private:
+  LatentPool::State& state_;
+  Page* page_ = nullptr;
+};
+
+// The old run where it has room for the new tokens, else a longer one.
+std::shared_ptr<TokenRun> longer_run(LatentPool::State& state, const LatentBody& old,
+                                     std::span<const uint32_t> tokens) {
+  if (tokens.empty() || !old.run) return nullptr;
+  TokenRun& run = *old.run;
+  {
+    const std::lock_guard lock(state.mutex);
+    if (run.filled == old.tokens && run.capacity - run.filled >= tokens.size()) {
+      std::copy(tokens.begin(), tokens.end(), run.ids.get() + run.filled);
+      run.filled += uint32_t(tokens.size());
+      return old.run;
+    }
+  }
+  return token_run({run.ids.get(), old.tokens}, tokens, true);
+}
+
+}  // namespace
+
+LatentId LatentPool::append(LatentId latent, AgentId owner, uint32_t tenant, Bytes kv,
+                            uint32_t token_count, std::span<const uint32_t> tokens, uint64_t step,
+                            uint32_t position) {
+  const State::Pin old(*state_, latent, owner, tenant);
+  const LatentLayout& layout = *old->layout;
+  check_tokens(tokens, token_count);
+  layout.check_size("kv", kv.size(), token_count);
+  return append(latent, owner, tenant,
+                layout.contiguous(const_cast<uint8_t*>(kv.data()), token_count), token_count,
+                tokens, step, position);
+}
+
+LatentId LatentPool::append(LatentId latent, AgentId owner, uint32_t tenant, const LatentSides& kv,
+                            uint32_t token_count, std::span<const uint32_t> tokens, uint64_t step,
+                            uint32_t position) {
+  State& state = *state_;
+  const State::Pin old(state, latent, owner, tenant);
+  const LatentLayout& layout = *old->layout;
+  check_tokens(tokens, token_count);
+  layout.check_sides("kv", kv);
+  if (position != old->end())
+    throw Error(ErrorCode::position_overlap, "position",
+                "want " + std::to_string(old->end()) + ", have " + std::to_string(position),
+                latent);
+  check_end(layout.spec, position, token_count);
+
+  std::vector<Piece> shared = old->pieces;
+  const Piece last = shared.back();
+  Claim claim(state, *old, tenant, token_count);
+  const uint32_t left = token_count - claim.count;
+  // Nobody may write where others read: a page whose room is taken is copied as far as it is ours.
+  const bool copies = claim.count == 0 && last.first == 0 &&
+                      last.page->capacity == latent_page_tokens && last.count < latent_page_tokens;
+  const uint32_t head = copies ? last.count : 0;
+  State::Draft draft(state, tenant, layout, latent_page_count(head + left), latent_page_tokens);
+  if (claim.count != 0) {
+    layout.scatter(kv, claim.count, {&last.page, 1}, claim.first);
+    shared.back().count += claim.count;
+  }
+  if (copies) {
+    layout.copy_head(last, *draft.pages()[0]);
+    shared.pop_back();
+  }
+  if (left != 0) layout.scatter(behind(kv, claim.count), left, draft.pages(), head);
+
+  std::unique_ptr<LatentBody> body = state.derived(*old, tenant);
+  body->tokens = old->tokens + token_count;
+  body->run = longer_run(state, *old, tokens);
+  const std::shared_ptr<TokenRun> named =
+      body->run || tokens.empty() ? body->run : token_run(tokens, {}, false);
+  body->lineage =
+      std::make_shared<Lineage>(state.seed,
+                                Lineage::Origin{"tokens", layout.fingerprint, position, token_count,
+                                                named, body->run ? old->tokens : 0, owner, step},
+                                std::vector{old->lineage});
+  const LatentId longer = draft.publish(std::move(body), shared, head + left, owner, old.rights());
+  claim.kept = true;
+  return longer;
+}
+
+LatentPool::Prefix LatentPool::longest_prefix(AgentId reader, uint32_t tenant,
+                                              const LatentSpec& spec,
+                                              std::span<const uint32_t> tokens) {
+  return longest_prefix(reader, tenant, latent_fingerprint(spec), tokens);
+}
+
+LatentPool::Prefix LatentPool::longest_prefix(AgentId reader, uint32_t tenant,
+                                              const Digest& fingerprint,
+                                              std::span<const uint32_t> tokens) {
+  State& state = *state_;
+  const State::Lock lock(state.mutex);
+  const PrefixIndex::Match match = state.match(lock, tenant, fingerprint, tokens);
+  if (!match.entry) return {};
+  auto& body = static_cast<LatentBody&>(*match.entry);
+  const uint32_t index = state.take_handle(lock);
+  LatentBody* found =
+      match.matched == body.tokens ? &body : state.cut(lock, body, tenant, 0, match.matched, true);
+  return {state.open(lock, index, reader, tenant, found, {}), match.matched};
+}
+
+uint32_t LatentPool::match(uint32_t tenant, const Digest& fingerprint,
+                           std::span<const uint32_t> tokens) {
+  const State::Lock lock(state_->mutex);
+  return state_->match(lock, tenant, fingerprint, tokens).matched;
+}
+
+LatentId LatentPool::find_step(AgentId reader, uint32_t tenant, const LatentSpec& spec,
+                               const Digest& parent, AgentId producer, uint64_t step) {
+  State& state = *state_;
+  const Digest fingerprint = latent_fingerprint(spec);
+  const uint64_t hash = state.step_hash(tenant, fingerprint, parent, producer, step);
+  const State::Lock lock(state.mutex);
+  const uint64_t now_ns = state.clock->now_ns();
+  const uint32_t slot = state.steps.find(hash, [&](uint32_t at) {
+    const LatentBody& body = *state.step_bodies[at];
+    return body.tenant == tenant && body.layout->fingerprint == fingerprint &&
+           body.lineage->parent() == parent && body.lineage->producer() == producer &&
+           body.lineage->step() == step && (body.lease_ns == 0 || now_ns < body.lease_ns);
+  });
+  if (slot == index_none) return id_none;
+  LatentBody* body = state.step_bodies[slot];
+  const uint32_t index = state.take_handle(lock);
+  state.retention.touch(tenant, *body);
+  return state.open(lock, index, reader, tenant, body, {});
+}
+
+void LatentPool::keep(LatentId latent, AgentId actor, uint32_t tenant, uint64_t cost, bool pinned) {
+  State& state = *state_;
+  State::Remains remains;
+  const State::Lock lock(state.mutex);
+  LatentBody& body = state.readable(lock, latent, actor, tenant).body();
+  if (tenant != body.tenant)
+    throw Error(ErrorCode::not_permitted, "latent", "only its own tenant keeps it", latent);
+  const auto set_pinned = [&] {
+    state.retention.pin(tenant, body, pinned);
+    if (pinned)
+      state.pinned.insert(&body);
+    else
+      state.pinned.erase(&body);
+  };
+  if (body.kept) return set_pinned();
+  uint64_t bytes = 0;
+  for (const Piece& piece : body.pieces) bytes += body.layout->token_bytes() * piece.page->capacity;
+  const uint64_t quota = state.retention.quota_bytes(tenant);
+  if (bytes > quota) throw Error(ErrorCode::quota_exceeded, "kept_bytes", bytes, quota, latent);
+  while (state.retention.kept_bytes(tenant) + bytes > quota) {
+    RetainedEntry* victim = state.retention.victim(tenant).entry;
+    if (!victim)  // All that is kept is pinned.
+      throw Error(ErrorCode::quota_exceeded, "kept_bytes",
+                  state.retention.kept_bytes(tenant) + bytes, quota, latent);
+    state.forget(lock, static_cast<LatentBody&>(*victim), remains);
+    ++state.evicted_count;
+  }
+  state.retention.keep(tenant, body, bytes, cost == 0 ? body.tokens : cost);
+  set_pinned();
+  ++body.references;
+}
+
+void LatentPool::forget(LatentId latent, AgentId actor, uint32_t tenant) {
+  State& state = *state_;
+  State::Remains remains;
+  const State::Lock lock(state.mutex);
+  LatentBody& body = state.readable(lock, latent, actor, tenant).body();
+  if (tenant != body.tenant)
+    throw Error(ErrorCode::not_permitted, "latent", "only its own tenant forgets it", latent);
+  state.forget(lock, body, remains);
+}
+
+uint64_t LatentPool::evict(uint32_t tenant, uint64_t bytes) {
+  State::Remains remains;
+  const State::Lock lock(state_->mutex);
+  return state_->evict(lock, tenant, bytes, remains);
+}
+
+void LatentPool::set_quota(uint32_t tenant, uint64_t quota_bytes) {
+  State& state = *state_;
+  State::Remains remains;
+  const State::Lock lock(state.mutex);
+  state.retention.set_quota(tenant, quota_bytes);
+  while (state.retention.kept_bytes(tenant) > quota_bytes) {
+    RetainedEntry* victim = state.retention.victim(tenant).entry;
+    if (!victim) return;
+    state.forget(lock, static_cast<LatentBody&>(*victim), remains);
+    ++state.evicted_count;
+  }
+}
+
+void LatentPool::reserve(uint32_t tenant, const LatentSpec& spec, uint32_t tokens) {
+  const LatentLayout layout(spec);
+  const State::Lock lock(state_->mutex);
+  const uint32_t count = latent_page_count(tokens);
+  if (!state_->arena.reserve(tenant, layout.page_bytes, count))
+    throw Error(ErrorCode::quota_exceeded, "tokens", layout.page_bytes * count,
+                state_->options.size_bytes_max);
+}
+
+}  // namespace hanse
