@@ -55,7 +55,10 @@ def tuned_peers(people: Population, wanted: float, single: bool = False) -> list
             peers.append(Peer(name, None))
             continue
         search = peer_of(name, len(people.vectors), len(people.queries))
-        tune, timed = people.queries[::HELD_OUT], people.queries[1::HELD_OUT]
+        tune, timed = (
+            np.ascontiguousarray(people.queries[::HELD_OUT]),
+            np.ascontiguousarray(people.queries[1::HELD_OUT]),
+        )
         effort = effort_for(search, tune, numpy_top(tune, people.vectors, K)[0], wanted)
         if effort is None:
             peers.append(Peer(f"{name}: never reaches it", None))
@@ -76,8 +79,13 @@ def timing(search: Search, timed: npt.NDArray[np.float32], effort: int) -> Calla
     return rate(len(timed), lambda: search(timed, effort))
 
 
+def tolerance(settings: Settings) -> float:
+    """Other queries than those that the effort was found on; in a quick run they are few."""
+    return 0.12 if settings.quick else 0.015
+
+
 def our_effort(people: Population, wanted: float) -> int:
-    tune = people.queries[::HELD_OUT]
+    tune = np.ascontiguousarray(people.queries[::HELD_OUT])
     index = index_of(people)
     found = effort_for(
         lambda queries, effort: index.search(queries, K, effort=effort).ids,
@@ -98,12 +106,12 @@ def unfiltered(wanted: float, name: str) -> None:
         people = sized(settings)
         index = index_of(people)
         effort = our_effort(people, wanted)
-        timed = people.queries[1::HELD_OUT]
+        timed = np.ascontiguousarray(people.queries[1::HELD_OUT])
         truth = numpy_top(timed, people.vectors, K)[0]
 
         def check() -> None:
             found = index.search(timed, K, effort=effort)
-            assert recall(found.ids, truth) >= wanted - 0.015
+            assert recall(found.ids, truth) >= wanted - tolerance(settings)
 
         hops = index.search(timed, K, effort=effort, explain=True).explanations
         mean = max(1, round(sum(one.hops for one in hops) / len(hops)))
@@ -141,7 +149,8 @@ def clustered_95(settings: Settings) -> contextlib.AbstractContextManager[Contes
     @contextlib.contextmanager
     def set_up() -> Iterator[Contest]:
         index, vectors, queries = million()
-        tune, timed = queries[::HELD_OUT], queries[1::HELD_OUT]
+        tune = np.ascontiguousarray(queries[::HELD_OUT])
+        timed = np.ascontiguousarray(queries[1::HELD_OUT])
 
         def search(asked: Any, effort: int) -> Any:
             return index.search(asked, K, effort=effort).ids
@@ -170,13 +179,13 @@ def single(settings: Settings) -> Iterator[Contest]:
     people = sized(settings)
     index = index_of(people)
     effort = our_effort(people, 0.95)
-    timed = people.queries[1::HELD_OUT]
+    timed = np.ascontiguousarray(people.queries[1::HELD_OUT])
     count = min(settings.size(100, 10), len(timed))
     truth = numpy_top(timed, people.vectors, K)[0]
 
     def check() -> None:
         ids = [index.search(timed[i : i + 1], K, effort=effort).ids[0] for i in range(len(timed))]
-        assert recall(np.array(ids), truth) >= 0.935
+        assert recall(np.array(ids), truth) >= 0.95 - tolerance(settings)
 
     yield Contest(
         hanse=p50(count, lambda i: index.search(timed[i : i + 1], K, effort=effort)),
@@ -257,12 +266,12 @@ def filtered(share: float, name: str, words: str, cached: bool) -> None:
         # A rank below k leaves fewer results than asked for; that is right, and checked.
         rank = max(1, int(share * len(people.price)))
         price_max = int(np.sort(people.price)[rank - 1])
-        # Another predicate for each query, all of nearly the same share.
-        most = price_max + np.arange(count, dtype=np.int64) * (0 if cached else 1)
+        most = np.full(count, price_max, np.int64)
+        # Another predicate for each query, of the same share: no load is as high as its bound.
         filters = (
             hanse.where(max_price=price_max)
             if cached
-            else [hanse.where(max_price=int(price)) for price in most]
+            else [hanse.where(max_price=price_max, max_load=1e6 + i) for i in range(count)]
         )
 
         def check() -> None:

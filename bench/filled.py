@@ -13,7 +13,7 @@ from bench.data import ROWS, Population, population
 
 
 def sized(settings: Settings) -> Population:
-    return population(settings.size(ROWS, 5_000), settings.size(500, 20))
+    return population(settings.size(ROWS, 5_000), settings.size(500, 80))
 
 
 @lru_cache(maxsize=1)

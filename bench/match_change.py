@@ -65,9 +65,9 @@ def changing(people: Population, rows: int) -> hanse.CapabilityIndex:
 def replacements(settings: Settings) -> Iterator[Contest]:
     """How many vectors a second are replaced, into the graph, while another thread searches?"""
     people = sized(settings)
-    rows = settings.size(20_000, 4_500)
+    rows = settings.size(20_000, 4_200)
     index = changing(people, rows)
-    count = settings.size(2_000, 100)
+    count = settings.size(2_000, 600)
     random = np.random.default_rng(3)
     present = people.vectors[:rows].copy()
 
@@ -94,7 +94,7 @@ def replacements(settings: Settings) -> Iterator[Contest]:
         for _ in range(rows // count // 2):
             replace()
         truth = numpy_top(people.queries, present, K)[1]
-        found = index.search(people.queries, K)
+        found = index.search(people.queries, K, recall=0.99)
         assert np.mean(found.scores >= truth[:, -1:] - 1e-5) >= 0.93
         assert index.stats()["pending"] == 0
 
@@ -106,7 +106,7 @@ def replacements(settings: Settings) -> Iterator[Contest]:
 def build(settings: Settings) -> Iterator[Contest]:
     """How many vectors a second go into an empty index and its graph, on two threads?"""
     people = sized(settings)
-    rows = settings.size(20_000, 4_500)
+    rows = settings.size(20_000, 4_200)
 
     def make() -> hanse.CapabilityIndex:
         index = hanse.CapabilityIndex(people.vectors.shape[1])
@@ -119,7 +119,7 @@ def build(settings: Settings) -> Iterator[Contest]:
         index = make()
         assert index.stats()["pending"] == 0
         truth = numpy_top(people.queries, people.vectors[:rows], K)[1]
-        found = index.search(people.queries, K)
+        found = index.search(people.queries, K, recall=0.99)
         assert np.mean(found.scores >= truth[:, -1:] - 1e-5) >= 0.93
 
     yield Contest(hanse=rate(rows, make), check=check)

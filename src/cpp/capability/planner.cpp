@@ -21,11 +21,10 @@ constexpr double share_for_effort = 0.1;
 
 }  // namespace
 
-uint32_t look_of(const SearchOptions& options, uint32_t keep, uint32_t dim) {
-  // Of D signs the error of an estimate falls as 1 / sqrt(D) (RaBitQ, theorem 3.2), so twice that
-  // many rows are in doubt where the dimension is a quarter; rows near each other in all
-  // directions alike, as within a cluster, make it worse.
-  const double few = std::clamp(dim_measured / dim, 1.0, 4.0);
+uint32_t look_of(const SearchOptions& options, uint32_t keep, uint32_t dim, Plan plan) {
+  // Of D signs the error of an estimate falls as 1 / sqrt(D) (RaBitQ, theorem 3.2), so fewer signs
+  // leave more rows in doubt. A walk has seen fewer rows than a scan, and fetches each of them.
+  const double few = std::clamp((plan == Plan::walk ? 1 : 1.42) * dim_measured / dim, 1.0, 3.0);
   const double thorough = options.recall > 0.95 ? 2 : 1;
   return uint32_t((48 + 4 * keep) * few * few * thorough);
 }

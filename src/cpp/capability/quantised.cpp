@@ -98,9 +98,9 @@ bool Answer::run_codes() {
   if (!query_.ranking.plain()) keep *= 4;
   for (; keep <= candidates_max; keep *= 4) {
     scratch_.candidates.resize(keep);
-    const uint32_t found = quantised_->codes.scan(scratch_.query, mask_, keep,
-                                                  look_of(request_.options, keep, space_.spec.dim),
-                                                  scratch_.scan, scratch_.candidates.data());
+    const uint32_t found = quantised_->codes.scan(
+        scratch_.query, mask_, keep, look_of(request_.options, keep, space_.spec.dim, Plan::codes),
+        scratch_.scan, scratch_.candidates.data());
     rank({scratch_.candidates.data(), found});
     const uint32_t count = answer(request_, query_, scratch_.ranked);
     if (count >= wanted_ && complete(keep, found)) return true;
@@ -137,8 +137,10 @@ bool Answer::run_walk() {
   GraphQuery what;
   what.mask = mask_;
   what.keep = keep;
-  what.look = look_of(request_.options, keep, space_.spec.dim);
   what.width = std::max(width, query_.ranking.plain() ? 0 : keep);
+  // More effort also looks closer: else the sign codes alone would bound the recall.
+  what.look =
+      std::max(look_of(request_.options, keep, space_.spec.dim, Plan::walk), 2 * what.width);
   // A walk that has looked at more rows than there are feasible ones has lost to a scan of these.
   what.visits_max = std::max(4 * what.width * 16, query_.feasible);
   // Before the walk: a row that is taken in meanwhile is found twice rather than not at all.
