@@ -108,12 +108,14 @@ def test_invariant_19_every_queue_is_bounded_and_says_when_it_is_full() -> None:
         assert set(outcomes) == {hanse.Outcome.ok, hanse.Outcome.full}
         capacity = outcomes[int(hanse.Outcome.ok)]
         assert kernel.send(quick, b"x") == hanse.Outcome.ok  # no one else is held up
-        memory = kernel.memory()["mailboxes"]
-        refusals = kernel.as_agent(quick).send_many(
-            np.full(5_000, slow, np.uint64), np.zeros((5_000, 8), np.uint8)
-        )
-        assert (refusals == hanse.Outcome.full).all()
-        assert kernel.memory()["mailboxes"] == memory
+        memory = []
+        for _ in range(3):  # the first large batch takes the epoch log into use
+            refusals = kernel.as_agent(quick).send_many(
+                np.full(5_000, slow, np.uint64), np.zeros((5_000, 8), np.uint8)
+            )
+            assert (refusals == hanse.Outcome.full).all()
+            memory.append(kernel.memory()["mailboxes"])
+        assert memory[0] == memory[1] == memory[2]
         assert kernel.receive(slow) is not None
         assert kernel.send(slow, b"x") == hanse.Outcome.ok
         assert kernel.send(slow, b"x") == hanse.Outcome.full

@@ -9,6 +9,7 @@ import pytest
 from reopening import Facts, holds_through_a_kill, holds_through_reopening
 
 import hanse
+from hanse import _core
 from hanse import HoldState, TransferFlag, TransferKind, TransferOutcome
 
 START_NS = 1_700_000_000_000_000_000
@@ -41,10 +42,10 @@ class Acting:
         self.kernel, self.agent = kernel, agent
 
     def __enter__(self) -> None:
-        self.before = self.kernel._core.enter(self.agent)
+        self.token = _core.acting.set(self.kernel._core.acting_token(self.agent, 0))
 
     def __exit__(self, *_: object) -> None:
-        self.kernel._core.enter(self.before)
+        _core.acting.reset(self.token)
 
 
 @pytest.fixture

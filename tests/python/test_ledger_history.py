@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import hanse
+from hanse import _core
 from hanse import EntryKind, cli
 
 START_NS = 1_700_000_000_000_000_000
@@ -149,12 +150,12 @@ def test_entries_are_found_by_account_task_hold_and_time(played) -> None:
 def test_another_tenant_sees_nothing_of_it(played) -> None:
     directory, _, facts = played
     with hanse.open(directory, read_only=True) as kernel:
-        before = kernel._core.enter(facts["other"])
+        token = _core.acting.set(kernel._core.acting_token(facts["other"], 0))
         page = kernel.ledger.entries()
         assert ((page.debit == facts["other"]) | (page.credit == facts["other"])).all()
         with pytest.raises(hanse.NotFoundError):
             kernel.ledger.entries(facts["b"])
-        kernel._core.enter(before)
+        _core.acting.reset(token)
 
 
 def test_a_history_in_memory_alone_is_refused() -> None:

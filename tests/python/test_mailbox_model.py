@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace, field
 from typing import Any
 
 import numpy as np
@@ -27,6 +27,7 @@ class Queued:
     sender: int
     key: int = 0
     deadline_ns: int = 0
+    keyed: bool = False  # it entered, or its place did, while the box coalesced
 
 
 @dataclass
@@ -73,9 +74,9 @@ class Mailboxes(RuleBasedStateMachine):
             return Outcome.revoked
         if box.policy == "coalesce" and message.key:
             for i, old in enumerate(queue):
-                if old.key == message.key:
+                if old.keyed and old.key == message.key:
                     self.bury(to, lane, Outcome.coalesced, old)
-                    queue[i] = message
+                    queue[i] = replace(message, keyed=True)
                     self.accepted += 1
                     return Outcome.ok
         if len(queue) >= box.capacity:
@@ -89,7 +90,7 @@ class Mailboxes(RuleBasedStateMachine):
             self.bury(to, lane, Outcome.dropped, queue.pop(0))
             queue.append(message)
             return Outcome.ok
-        queue.append(message)
+        queue.append(replace(message, keyed=box.policy == "coalesce"))
         self.accepted += 1
         return Outcome.ok
 
@@ -183,7 +184,10 @@ class Mailboxes(RuleBasedStateMachine):
     @rule(to=agents, policy=st.sampled_from(POLICIES), capacity=st.integers(1, CAPACITY))
     def configure(self, to: int, policy: str, capacity: int) -> None:
         self.kernel.mailboxes.configure(self.ids[to], capacity=capacity, policy=policy)
-        self.boxes[to].policy, self.boxes[to].capacity = policy, capacity
+        box = self.boxes[to]
+        box.policy, box.capacity = policy, capacity
+        if policy != "coalesce":
+            box.lanes = [[replace(one, keyed=False) for one in queue] for queue in box.lanes]
 
     @rule(ns=st.integers(1, 150))
     def advance(self, ns: int) -> None:

@@ -416,7 +416,11 @@ def test_every_request_ends_once_whatever_happens(
                 task.cancel()
             await asyncio.wait_for(asyncio.gather(*tasks, return_exceptions=True), 20)
             kernel.agents.revoke(ids[7])
-            while ends(kernel)["waiting"] or kernel._handlers._tasks:
+            while (
+                ends(kernel)["waiting"]
+                or kernel._handlers._tasks
+                or any(kernel.mailboxes.box(agent).queued for agent in ids[2:7])
+            ):
                 await asyncio.sleep(0.01)
 
         asyncio.run(main())

@@ -245,7 +245,8 @@ class Mailboxes(DurableBoxes):
         agents: one or uint64[n]. capacity: messages of each lane. policy, of a full box: "reject"
         (the sender is answered full), "credit" (the same, and send_async waits for room),
         "drop_oldest", "drop_newest" (what is dropped becomes a dead letter), "coalesce" (a message
-        takes the place of the queued one of its key). Raises InvalidError, NotFoundError.
+        takes the place of the one of its key that was queued since). Raises InvalidError,
+        NotFoundError.
         """
         self._core.configure_boxes(agents, capacity, policy)
 
