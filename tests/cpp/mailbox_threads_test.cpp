@@ -165,25 +165,12 @@ TEST(MailboxThreads, nothing_is_lost_or_reordered_while_four_threads_send) {
   EXPECT_EQ(counters.queued, 0u);
 }
 
-// Everything at once: seven threads send to boxes of all policies in all lanes, by copy and by
-// loan, close boxes, bury and send letters again; the owner drains, runs handlers, cancels and
-// publishes. HANSE_LONG_SECONDS makes it last.
-TEST(MailboxThreads, eight_threads_use_every_feature_and_every_message_ends_once) {
-  const char* wanted = std::getenv("HANSE_LONG_SECONDS");
-  const auto end =
-      std::chrono::steady_clock::now() + std::chrono::seconds(wanted ? atoi(wanted) : 0);
-  constexpr uint32_t agent_count = 32, least_rounds = 400;
-  MailboxOptions options;
-  options.ring_count_max = 512;
-  options.box_capacity_messages = 64;
-  options.payload_bytes_max = 1u << 20;
-  options.digest = true;
-  options.undelivered_count_max = 100;
-  MailboxTable table(options);
-  table.resize(agent_count);
+constexpr uint32_t everything_agents = 32, everything_rounds = 400;
+
+void set_up_everything(MailboxTable& table, uint64_t& native_count) {
+  table.resize(everything_agents);
   table.own();
-  uint64_t native_count = 0;
-  for (uint32_t i = 0; i < agent_count; ++i) {
+  for (uint32_t i = 0; i < everything_agents; ++i) {
     table.set_box(agent(i), {BoxPolicy(i % 5), i % 3 == 0 ? 8u : 0u});
     table.set_group(agent(i), i % 4);
     table.subscribe(agent(i), i % 2);
@@ -193,37 +180,81 @@ TEST(MailboxThreads, eight_threads_use_every_feature_and_every_message_ends_once
           [](void* count, MailboxTable&, const Message&) { ++*static_cast<uint64_t*>(count); },
           &native_count);
   }
+}
+
+// One of the seven: sends to boxes of all policies in all lanes, by copy and by loan, closes a box,
+// buries letters and sends them again.
+void send_everything(MailboxTable& table, uint32_t thread, const std::atomic<bool>& stop) {
+  Random random(thread + 1);
+  for (uint32_t round = 0; round < everything_rounds || !stop.load(); ++round) {
+    MessageHeader sent = header(agent(thread), agent(uint32_t(random.below(everything_agents - 1))),
+                                MessageKind(random.below(6)));
+    sent.lane = uint8_t(random.below(lane_count));
+    sent.key = random.below(5);
+    sent.deadline_ns = random.below(3);
+    sent.request = random.below(50);
+    const size_t size = random.chance(200) ? 500 : random.below(65);
+    if (random.chance(300)) {
+      Payload loan = table.loan(size);
+      if (loan) table.send_payload(sent, std::move(loan));
+    } else {
+      table.send(sent, bytes_of(patterned(size, round)));
+    }
+    if (random.chance(20)) table.bury(sent, Outcome::undeliverable, {});
+    if (random.chance(20))
+      for (const DeadLetter& letter : table.dead_letters())
+        if (random.chance(10)) table.resend(letter.number);
+    if (round == everything_rounds / 2 && thread == 0)
+      table.close_box(agent(everything_agents - 1), Outcome::revoked);
+    const MailboxCounters c = table.counters();
+    EXPECT_EQ(c.accepted, c.handled + c.expired + c.cancelled + c.dead + c.queued);
+    EXPECT_LE(c.queued, c.accepted);
+  }
+}
+
+// The owner's part of one turn: takes, checks the order, fails some, cancels and publishes.
+void take_everything(MailboxTable& table, Random& random, MessageBatch& batch,
+                     std::map<std::pair<AgentId, uint8_t>, uint64_t>& next_sequence,
+                     uint64_t& failed) {
+  for (const Message& message : batch.messages()) {
+    uint64_t& floor = next_sequence[{message.to, message.lane}];
+    ASSERT_GE(message.sequence, floor);
+    floor = message.sequence + 1;
+  }
+  if (batch.count() != 0 && random.chance(100)) {
+    table.dead(batch.messages()[0], Outcome::invalid);
+    ++failed;
+  }
+  table.run_native(random.below(100), 1);
+  table.cancel(agent(uint32_t(random.below(everything_agents))), random.below(50));
+  table.publish(random.below(3), header(agent(0), id_none), bytes_of(patterned(200, 1)));
+  std::vector<AgentId> credited;
+  std::vector<Undelivered> undelivered;
+  table.take_credited(credited);
+  table.take_undelivered(undelivered);
+}
+
+// Everything at once. HANSE_LONG_SECONDS makes it last.
+TEST(MailboxThreads, eight_threads_use_every_feature_and_every_message_ends_once) {
+  const char* wanted = std::getenv("HANSE_LONG_SECONDS");
+  const auto end =
+      std::chrono::steady_clock::now() + std::chrono::seconds(wanted ? atoi(wanted) : 0);
+  MailboxOptions options;
+  options.ring_count_max = 512;
+  options.box_capacity_messages = 64;
+  options.payload_bytes_max = 1u << 20;
+  options.digest = true;
+  options.undelivered_count_max = 100;
+  MailboxTable table(options);
+  uint64_t native_count = 0;
+  set_up_everything(table, native_count);
 
   std::atomic<uint32_t> running{7};
   std::atomic<bool> stop{false};
   std::vector<std::thread> threads;
   for (uint32_t thread = 0; thread < 7; ++thread)
     threads.emplace_back([&, thread] {
-      Random random(thread + 1);
-      for (uint32_t round = 0; round < least_rounds || !stop.load(); ++round) {
-        MessageHeader sent = header(agent(thread), agent(uint32_t(random.below(agent_count - 1))),
-                                    MessageKind(random.below(6)));
-        sent.lane = uint8_t(random.below(lane_count));
-        sent.key = random.below(5);
-        sent.deadline_ns = random.below(3);
-        sent.request = random.below(50);
-        const size_t size = random.chance(200) ? 500 : random.below(65);
-        if (random.chance(300)) {
-          Payload loan = table.loan(size);
-          if (loan) table.send_payload(sent, std::move(loan));
-        } else {
-          table.send(sent, bytes_of(patterned(size, round)));
-        }
-        if (random.chance(20)) table.bury(sent, Outcome::undeliverable, {});
-        if (random.chance(20))
-          for (const DeadLetter& letter : table.dead_letters())
-            if (random.chance(10)) table.resend(letter.number);
-        if (round == least_rounds / 2 && thread == 0)
-          table.close_box(agent(agent_count - 1), Outcome::revoked);
-        const MailboxCounters c = table.counters();
-        EXPECT_EQ(c.accepted, c.handled + c.expired + c.cancelled + c.dead + c.queued);
-        EXPECT_LE(c.queued, c.accepted);
-      }
+      send_everything(table, thread, stop);
       running.fetch_sub(1);
     });
 
@@ -231,28 +262,11 @@ TEST(MailboxThreads, eight_threads_use_every_feature_and_every_message_ends_once
   MessageBatch batch;
   std::map<std::pair<AgentId, uint8_t>, uint64_t> next_sequence;
   uint64_t drained = 0, failed = 0;
-  std::vector<AgentId> credited;
-  std::vector<Undelivered> undelivered;
   while (running.load() != 0) {
     if (std::chrono::steady_clock::now() >= end) stop.store(true);
     batch.clear();
     drained += table.drain(batch, 1 + random.below(300), 1);
-    for (const Message& message : batch.messages()) {
-      uint64_t& floor = next_sequence[{message.to, message.lane}];
-      ASSERT_GE(message.sequence, floor);
-      floor = message.sequence + 1;
-    }
-    if (batch.count() != 0 && random.chance(100)) {
-      table.dead(batch.messages()[0], Outcome::invalid);
-      ++failed;
-    }
-    table.run_native(random.below(100), 1);
-    table.cancel(agent(uint32_t(random.below(agent_count))), random.below(50));
-    table.publish(random.below(3), header(agent(0), id_none), bytes_of(patterned(200, 1)));
-    table.take_credited(credited);
-    table.take_undelivered(undelivered);
-    credited.clear();
-    undelivered.clear();
+    take_everything(table, random, batch, next_sequence, failed);
   }
   for (std::thread& thread : threads) thread.join();
   batch.clear();

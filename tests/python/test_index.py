@@ -117,10 +117,6 @@ def test_ids_are_added_replaced_and_removed() -> None:
             "OutOfRange",
         ),
         (
-            lambda index: index.add(np.ones(1, np.uint64), np.ones((1, 2), np.float32), cost=1),
-            "OutOfRange",
-        ),
-        (
             lambda index: index.add(
                 np.ones(1, np.uint64), np.ones((1, 2), np.float32), load=np.ones(1)
             ),

@@ -9,8 +9,7 @@ import pytest
 from reopening import Facts, holds_through_a_kill, holds_through_reopening
 
 import hanse
-from hanse import _core
-from hanse import HoldState, TransferFlag, TransferKind, TransferOutcome
+from hanse import HoldState, TransferFlag, TransferKind, TransferOutcome, _core
 
 START_NS = 1_700_000_000_000_000_000
 HOUR = 3_600 * 10**9

@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 
 import hanse
-from hanse import _core
-from hanse import EntryKind, cli
+from hanse import EntryKind, _core, cli
 
 START_NS = 1_700_000_000_000_000_000
 FIELDS = ("debits_pending", "debits_posted", "credits_pending", "credits_posted")

@@ -67,7 +67,7 @@ _COLUMNS = frozenset(Attributes.__annotations__)
 def _known(attributes: Attributes) -> Attributes:
     for name in attributes:
         if name not in _COLUMNS:
-            refuse("OutOfRange", name, f"no attribute; there are {', '.join(sorted(_COLUMNS))}")
+            raise TypeError(f"{name} is no attribute; there are {', '.join(sorted(_COLUMNS))}")
     return attributes
 
 

@@ -60,7 +60,7 @@ class Replies:
     when all have ended.
     """
 
-    def __init__(self, replies: list[Reply | Outcome], quorum: int) -> None:
+    def __init__(self, replies: list[Reply | Outcome], quorum: int | None) -> None:
         self._replies = replies
         self._quorum = quorum
         self._ok = self._left = 0
@@ -102,7 +102,9 @@ class Replies:
     @property
     def done(self) -> bool:
         """It is there."""
-        return self._left == 0 or self._ok >= self._quorum or self._ok + self._left < self._quorum
+        if self._left == 0 or self._quorum is None:
+            return self._left == 0
+        return self._ok >= self._quorum or self._ok + self._left < self._quorum
 
     def cancel(self) -> int:
         """Cancels what still waits; returns how many."""
@@ -150,11 +152,11 @@ def ask_many(
     rows: Any = payloads
     if not same and len(payloads) != count:
         refuse("DimensionMismatch", "payloads", f"want {count} elements, have {len(payloads)}")
-    wanted = count if quorum is None else quorum
-    if isinstance(wanted, bool) or not isinstance(wanted, int):
-        refuse("WrongType", "quorum", f"want an int, have a {type(quorum).__name__}")
-    if not 0 <= wanted <= count:
-        refuse("OutOfRange", "quorum", f"want 0 … {count}, have {wanted}")
+    if quorum is not None:
+        if isinstance(quorum, bool) or not isinstance(quorum, int):
+            refuse("WrongType", "quorum", f"want an int, have a {type(quorum).__name__}")
+        if not 0 <= quorum <= count:
+            refuse("OutOfRange", "quorum", f"want 0 … {count}, have {quorum}")
     replies: list[Reply | Outcome] = []
     for i, agent in enumerate(to):
         payload = rows if same else rows[i]
@@ -166,7 +168,7 @@ def ask_many(
             if error.name not in _REFUSALS:
                 raise
             replies.append(_REFUSALS[error.name])
-    return Replies(replies, wanted)
+    return Replies(replies, quorum)
 
 
 class Requests:
