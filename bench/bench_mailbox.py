@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 import hanse
 from bench.case import Contest, Sample, Settings, case, each, peer, rate
+from bench.mailbox_peers.contenders import runtimes
 
 AGENTS = 10_000
 PAYLOAD_BYTES = 64
@@ -135,7 +136,7 @@ def handler(settings: Settings) -> Iterator[Contest]:
         yield Contest(
             hanse=rate(count, lambda: kernel.run(max_messages=count), 1e6),
             check=check,
-            peers=[peer("asyncio.Queue", asyncio_storm(agents, in_flight, count // 4))],
+            peers=runtimes("storm", settings, agents, count, 1e6),
             limit="the handler's body called in a loop",
             limit_sample=rate(count, bare, 1e6),
         )
@@ -324,9 +325,84 @@ def ask(settings: Settings) -> Iterator[Contest]:
         yield Contest(
             hanse=lambda: runner.run(asked()),
             check=check,
-            peers=[peer("asyncio.Queue pair", lambda: runner.run(queued()))],
+            peers=[
+                peer("asyncio.Queue pair", lambda: runner.run(queued())),
+                *runtimes("pingpong", settings, 1, count),
+            ],
             limit="awaiting a coroutine that is ready",
             limit_sample=lambda: runner.run(bare()),
+        )
+
+
+@case("mailbox", "bytes an agent", "lower")
+@contextlib.contextmanager
+def idle(settings: Settings) -> Iterator[Contest]:
+    """What does an agent's mailbox hold of memory while it has nothing to do?"""
+    agents = settings.size(1_000_000, 2_000)
+
+    def used() -> float:
+        with owned() as kernel:
+            before = kernel.memory()["mailboxes"]
+            kernel.agents.add_many(agents)
+            kernel.drain()  # the boxes are made by the thread that owns them
+            return (kernel.memory()["mailboxes"] - before) / agents
+
+    def check() -> None:
+        with owned() as kernel:
+            last = int(kernel.agents.add_many(agents)[-1])
+            assert kernel.send(last, b"awake") == hanse.Outcome.ok
+            message = kernel.receive(last)
+            assert message is not None
+            assert message.payload == b"awake"
+
+    yield Contest(
+        hanse=used,
+        check=check,
+        peers=runtimes("idle", settings, agents, 1),
+        limit="one cache line",
+        limit_sample=64.0,
+    )
+
+
+@case("mailbox", "M messages/s", "higher")
+@contextlib.contextmanager
+def slow(settings: Settings) -> Iterator[Contest]:
+    """How fast do the others handle what comes round robin while one agent handles nothing?"""
+    agents, capacity = settings.size(1_000, 100), 64
+    count = settings.size(500_000, 5_000)
+    payload = bytes(PAYLOAD_BYTES)
+    with owned() as kernel:
+        ids = kernel.agents.add_many(agents)
+        kernel.mailboxes.configure(ids[:1], capacity=capacity, policy="reject")
+        handled = 0
+
+        @kernel.on(ids[1:])
+        def count_one(message: hanse.Message) -> None:
+            nonlocal handled
+            handled += 1
+
+        targets = np.resize(ids, count).tolist()
+        wanted = count - len(range(0, count, agents))
+
+        def work() -> int:
+            send, refused = kernel.send, 0
+            for first in range(0, count, 1024):
+                for to in targets[first : first + 1024]:
+                    refused += send(to, payload) == hanse.Outcome.full
+                kernel.run()
+            while kernel.receive(int(ids[0])) is not None:
+                pass
+            return refused
+
+        def check() -> None:
+            refused = work()
+            assert handled == wanted
+            assert refused >= count - wanted - capacity - 1024 // agents - 1
+
+        yield Contest(
+            hanse=rate(wanted, work, 1e6),
+            check=check,
+            peers=runtimes("slow", settings, agents, count, 1e6),
         )
 
 

@@ -41,13 +41,17 @@ RUNTIMES = (
 )
 
 
-def runtimes(shape: str, settings: Settings, agents: int, count: int) -> list[Peer]:
-    """Every runtime on this shape, at the size asked for or the largest that it bears; the name
-    says which where it is smaller. One that is not installed is named as missing."""
-    return [_peer(runtime, shape, settings, agents, count) for runtime in RUNTIMES]
+def runtimes(
+    shape: str, settings: Settings, agents: int, count: int, scale: float = 1.0
+) -> list[Peer]:
+    """Every runtime on this shape, its figure divided by `scale`, at the size asked for or the
+    largest that it bears, which its name says. One that is not installed is named as missing."""
+    return [_peer(runtime, shape, settings, agents, count, scale) for runtime in RUNTIMES]
 
 
-def _peer(runtime: Runtime, shape: str, settings: Settings, agents: int, count: int) -> Peer:
+def _peer(
+    runtime: Runtime, shape: str, settings: Settings, agents: int, count: int, scale: float
+) -> Peer:
     if settings.quick:
         agents, count = min(agents, runtime.quick_agents), min(count, runtime.quick_messages)
     agents, count = min(agents, runtime.agents_max), min(count, runtime.messages_max)
@@ -59,10 +63,10 @@ def _peer(runtime: Runtime, shape: str, settings: Settings, agents: int, count: 
         full = [*command, shape, str(agents), str(count)]
     else:
         full = [*command, shape, "--agents", str(agents), "--count", str(count)]
-    return Peer(name, _sample(full), rounds=ROUNDS)
+    return Peer(name, _sample(full, scale), rounds=ROUNDS)
 
 
-def _sample(command: list[str]) -> Sample:
+def _sample(command: list[str], scale: float) -> Sample:
     def run() -> float:
         environment = {**os.environ, "RAY_DISABLE_IMPORT_WARNING": "1"}
         done = subprocess.run(
@@ -71,7 +75,7 @@ def _sample(command: list[str]) -> Sample:
         lines = done.stdout.split()
         if done.returncode != 0 or not lines:
             raise RuntimeError(f"{command}: {done.stderr[-2000:]}")
-        return float(lines[-1])
+        return float(lines[-1]) / scale
 
     return run
 
