@@ -27,13 +27,13 @@ class Run(NamedTuple):
     counts: hanse.MailboxCounters
 
 
-def population(seed: int) -> Run:
-    """A million messages of four senders to ten thousand agents; one takes 8 a turn."""
+def population(seed: int, agents: int = AGENTS) -> Run:
+    """A million messages of four senders to so many agents; one of them takes 8 a turn."""
     rng = np.random.default_rng(seed)
     clock = hanse.ManualClock(10**18)
     with hanse.open(clock=clock, seed=seed + 1) as kernel:
         team = kernel.agents.add("team", kind="group")
-        ids = kernel.agents.add_many(AGENTS, parent=team)
+        ids = kernel.agents.add_many(agents, parent=team)
         slow = kernel.agents.add("slow")
         senders = [kernel.as_agent(int(id)) for id in ids[:SENDERS]]
         kernel.mailboxes.configure(slow, capacity=CAPACITY)
@@ -48,7 +48,7 @@ def population(seed: int) -> Run:
         kernel.on_batch(team)(handle)
         taken: list[int] = []
         for turn in range(TURNS):
-            to = ids[rng.integers(0, AGENTS, PER_TURN)]
+            to = ids[rng.integers(0, agents, PER_TURN)]
             to[:: PER_TURN // 50] = slow
             numbers = np.arange(PER_TURN, dtype="<u8") + turn * PER_TURN
             sender = senders[turn % SENDERS]
@@ -81,8 +81,9 @@ def population(seed: int) -> Run:
     )
 
 
-def test_a_million_messages_are_delivered_refused_or_expired_and_nothing_else() -> None:
-    run = population(7)
+@pytest.mark.parametrize("agents", [AGENTS, 1_000_000])
+def test_a_million_messages_are_delivered_refused_or_expired_and_nothing_else(agents: int) -> None:
+    run = population(7, agents)
     assert run.sent == 1_000_000 + TURNS
     assert run.sent == run.delivered + run.refused + run.expired
     assert run.expired == TURNS
@@ -91,7 +92,7 @@ def test_a_million_messages_are_delivered_refused_or_expired_and_nothing_else() 
     assert run.in_order
     assert run.counts.accepted == run.counts.handled + run.counts.expired
     assert run.counts.queued == 0
-    again = population(7)
+    again = population(7, agents)
     assert again.digest == run.digest
     assert again.counts == run.counts
 
