@@ -319,10 +319,11 @@ TEST(LedgerOracle, agrees_on_millions_of_random_transfers) {
   for (size_t outcome = 0; outcome < seen.size(); ++outcome) {
     const auto which = Outcome(outcome);
     // One is of old journals, one needs 2^24 keys.
-    if (which == Outcome::exists_with_different_accounts || which == Outcome::too_many_keys)
+    if (which == Outcome::exists_with_different_accounts || which == Outcome::too_many_keys) {
       EXPECT_EQ(seen[outcome], 0u);
-    else if (wanted >= 2'000'000)  // some take hundreds of thousands of draws
+    } else if (wanted >= 2'000'000) {  // some take hundreds of thousands of draws
       EXPECT_GT(seen[outcome], 5u) << "outcome " << outcome << " is hardly ever tried";
+    }
   }
 }
 
