@@ -114,6 +114,10 @@ static void count_and_pass_on(void* context, hanse_kernel* in, const hanse_messa
 static void handle_natively(void) {
   int left = 10;
   uint32_t handled = 0;
+  hanse_batch* batch = NULL;
+  OK(hanse_batch_create(&batch));
+  OK(hanse_drain(kernel, batch, 16, &handled));
+  OK(hanse_batch_destroy(batch));
   OK(hanse_on(kernel, a, count_and_pass_on, &left));
   OK(hanse_on(kernel, b, count_and_pass_on, &left));
   OK(hanse_send(kernel, a, b, "ball", 4));

@@ -328,33 +328,6 @@ TEST(MailboxNative, a_handler_that_throws_makes_a_dead_letter_and_ends_the_run) 
   expect_conserved(table);
 }
 
-TEST(MailboxNative, a_box_that_was_ready_before_its_handler_came_is_handled) {
-  MailboxTable table({});
-  table.resize(3);
-  MessageBatch batch;
-  uint64_t count = 0;
-  const auto note = [](void* seen, MailboxTable&, const Message&) {
-    ++*static_cast<uint64_t*>(seen);
-  };
-  table.own();
-  for (uint32_t i = 1; i < 3; ++i)
-    ASSERT_EQ(table.send(header(agent(0), agent(i)), {}), Outcome::ok);
-  // The one is emptied without a drain and filled again, the other still waits.
-  ASSERT_TRUE(table.receive(agent(1), batch, 0));
-  table.set_native(agent(1), note, &count);
-  table.set_native(agent(2), note, &count);
-  ASSERT_EQ(table.send(header(agent(0), agent(1)), {}), Outcome::ok);
-  EXPECT_TRUE(table.has_native_ready());
-  EXPECT_EQ(table.run_native(10, 0), 2u);
-  EXPECT_EQ(count, 2u);
-  // And back again.
-  ASSERT_EQ(table.send(header(agent(0), agent(1)), {}), Outcome::ok);
-  table.set_native(agent(1), nullptr, nullptr);
-  batch.clear();
-  EXPECT_EQ(table.drain(batch, 10, 0), 1u);
-  expect_conserved(table);
-}
-
 TEST(MailboxObservation, one_message_in_so_many_is_timed_and_traced) {
   MailboxOptions options;
   options.trace_interval = 10;

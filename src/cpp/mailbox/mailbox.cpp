@@ -72,7 +72,6 @@ size_t MailboxTable::drain(MessageBatch& batch, size_t count_max, uint64_t now_n
   state.require_not_running();
   state.own();
   state.settle();
-  state.sort_ready();
   MessageBatch::State& out = *batch.state_;
   out.reserve(std::min<size_t>(count_max, state.slab.used()));
 
@@ -118,7 +117,7 @@ bool MailboxTable::has_ready() const {
 
 bool MailboxTable::has_native_ready() const {
   state_->require_owner();
-  return !state_->native_ready.empty() || state_->unsorted || state_->ring.pending();
+  return !state_->native_ready.empty() || state_->ring.pending();
 }
 
 void MailboxTable::dead(const Message& message, Outcome reason) {

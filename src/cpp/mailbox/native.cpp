@@ -71,7 +71,6 @@ size_t MailboxTable::run_native(size_t count_max, uint64_t now_ns, uint32_t quan
   state.require_not_running();
   state.own();
   state.settle();
-  state.sort_ready();
   State::NativeRun run(state);
   size_t count = 0;
   while (count < count_max && !state.native_ready.empty()) {
@@ -105,26 +104,8 @@ void MailboxTable::set_native(AgentId agent, NativeHandler handler, void* contex
     box.flags |= Box::native;
   else
     box.flags &= uint16_t(~Box::native);
-  if (box.flags & Box::ready)
-    state.unsorted = true;
-  else if (box.has_messages())
-    state.make_ready(box, index_of(agent));
-}
-
-void MailboxTable::State::sort_ready() {
-  if (!unsorted) return;
-  unsorted = false;
-  std::vector<uint32_t> waiting;
-  for (ReadyBoxes* ring : {&ready, &native_ready})
-    while (!ring->empty()) {
-      waiting.push_back(ring->pop());
-      ring->served(0);
-    }
-  for (const uint32_t index : waiting) {
-    Box& box = boxes[index];
-    box.flags &= uint16_t(~Box::ready);
-    if (box.has_messages()) make_ready(box, index);
-  }
+  // It may stand in the other ready ring: whoever meets it there hands it over.
+  if (box.has_messages()) state.make_ready(box, index_of(agent));
 }
 
 }  // namespace hanse

@@ -148,8 +148,6 @@ struct MailboxTable::State {
     box.flags |= Box::ready;
     (box.flags & Box::native ? native_ready : ready).push(box.group, index);
   }
-  // Boxes that changed hands while they were in a ready ring: each to the ring that it belongs to.
-  void sort_ready();
   void owe(Box& box, uint32_t index);
   void credit_starved();
   uint32_t capacity(const Box& box, MessageKind kind) const;
@@ -251,8 +249,7 @@ struct MailboxTable::State {
   ReservedArray<uint32_t> links;  // by slot: the next one in its queue
   LaneTotals entered_here, taken;
   ReadyBoxes ready, native_ready;
-  bool unsorted = false;  // a box that is ready got or lost its native handler
-  bool running = false;   // a native handler
+  bool running = false;  // a native handler
   Bulk bulk;
 
   LaneTotals entered_by_ring, ended;
