@@ -63,6 +63,14 @@ def desk(settings: Settings, *, durable: bool, offers: bool) -> Iterator[Desk]:
         yield Desk(kernel, kernel.as_agent(team), team, ids, people, other)
 
 
+def check_nearest(scores: Any, queries: Any, vectors: Any) -> None:
+    """A match promises 0.95 of the nearest on average, and no score that no one has."""
+    _, best = numpy_top(queries, vectors, 1)
+    assert np.all(scores <= best[:, 0] + 1e-5)
+    found = np.mean(np.abs(scores - best[:, 0]) < 1e-5)
+    assert found >= 0.95, f"only {found:.3f} of the dispatches went to the nearest"
+
+
 @case("dispatch", "µs p50", "lower")
 @contextlib.contextmanager
 def match_durable_single(settings: Settings) -> Iterator[Contest]:
@@ -79,11 +87,13 @@ def match_durable_single(settings: Settings) -> Iterator[Contest]:
             at.peer.dispatch(REQUESTER, best[0].tolist(), PAYLOAD, BUDGET)
 
         def check() -> None:
-            for i in range(min(count, len(queries))):
-                _, expected = numpy_top(queries[i][None], vectors, 1)
+            asked = min(count, len(queries))
+            scores = []
+            for i in range(asked):
                 receipt = one(i)
-                assert abs(receipt.score - expected[0, 0]) < 1e-5
+                scores.append(receipt.score)
                 assert receipt.position < at.kernel.journal.durable_count
+            check_nearest(np.array(scores), queries[:asked], vectors)
             at.check_books()
 
         yield Contest(
@@ -116,9 +126,8 @@ def match_durable_batch(settings: Settings) -> Iterator[Contest]:
 
         def check() -> None:
             receipts = work()
-            _, expected = numpy_top(queries, vectors, 1)
             assert not np.any(receipts.status)
-            np.testing.assert_allclose(receipts.scores, expected[:, 0], atol=1e-5, rtol=0)
+            check_nearest(receipts.scores, queries, vectors)
             at.check_books()
 
         yield Contest(
