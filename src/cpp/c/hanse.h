@@ -177,6 +177,8 @@ typedef struct hanse_kernel_options {
   uint64_t seed;
   uint32_t fee_basis_points; /* of a worker's fee; fixed when the journal is created */
   uint32_t read_only;        /* 1: never writes */
+  uint32_t shards;           /* of the mailboxes: see hanse_shard_run; 0: 1, at most 64 */
+  uint32_t zero;
 } hanse_kernel_options;
 
 /* directory: NULL for memory only. options: NULL for the defaults. On 0 the caller owns *kernel_out

@@ -100,7 +100,7 @@ MemoryReport Kernel::memory() const {
   report.ledger = in.ledger.memory_bytes() + in.history_bytes.load();
   report.tasks = in.tasks.memory_bytes();
   report.journal = in.journal->memory_bytes();
-  report.mailboxes = in.flow->mailboxes.memory_bytes() + in.durable.memory_bytes();
+  report.mailboxes = in.flow->memory_bytes() + in.durable.memory_bytes();
   report.latents = in.latents->memory_bytes();
   report.latent_pages = in.latents->status().page_bytes_used;
   return report;

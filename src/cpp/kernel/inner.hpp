@@ -18,6 +18,7 @@
 namespace hanse {
 
 constexpr uint32_t expiries_per_command_max = 256;
+constexpr uint32_t undelivered_requests_max = 1u << 16;    // kept until somebody asks for them
 constexpr uint32_t refusal_records_per_second_max = 1000;  // per tenant; above, they are counted
 constexpr uint32_t publish_rows_per_record = 16'384;
 constexpr uint32_t transfers_per_record_max = 8'190;
@@ -323,9 +324,12 @@ struct Kernel::Inner {
   void hold_latents(uint32_t task, uint32_t worker, std::span<const LatentId> latents);
   void drop_latents(uint32_t task);
   bool take_delivery(std::deque<PendingDelivery>& queue, Delivery& delivery_out, Bulk& payload_out);
-  void sync_flow();  // takes the mutex; the caller owns the mailboxes
+  void sync_flow(uint32_t here);  // takes the mutex; the caller drives that shard
   bool send_allowed(uint32_t sender_group, uint32_t receiver_group);  // takes the mutex
-  Outcome admit(AgentId sender, AgentId to);  // any thread; without the mutex
+  // Without the mutex. here: the shard that the caller drives, or index_none.
+  Outcome admit(uint32_t here, AgentId sender, AgentId to);
+  ShardOptions shard_options();
+  void wake_by_descriptor();
   ConceptHashes state_hash() const;
 };
 

@@ -21,6 +21,7 @@
 #include "ledger/ledger.hpp"
 #include "mailbox/durable.hpp"
 #include "mailbox/mailbox.hpp"
+#include "mailbox/shards.hpp"
 #include "policy/policy.hpp"
 #include "task/task.hpp"
 
@@ -40,6 +41,7 @@ struct KernelOptions {
   std::shared_ptr<Disk> disk;     // null: real files in `directory`
   bool background = true;         // a flusher thread; false: the caller flushes (simulation)
   MailboxOptions mailbox;
+  uint32_t shard_count = 1;  // 1 … 64, of the mailboxes: see kernel/sharding.cpp
   LatentPoolOptions latents;
 };
 
@@ -274,13 +276,15 @@ class Kernel {
   void send_many(AgentId sender, std::span<const AgentId> to, MatrixView<const uint8_t> payloads,
                  std::span<const uint32_t> sizes, std::span<Outcome> outcomes_out);
   // To each subscriber that the sender may send to; an outcome a subscriber, in the order of
-  // MailboxTable::subscribers. Returns how many took it. Owner thread (else wrong_thread).
+  // MailboxTable::subscribers; and to one member of each consumer group, an outcome a group.
+  // Returns how many took it. Owner thread (else wrong_thread).
   size_t publish(uint64_t topic, const MessageHeader& header, Bytes payload,
-                 std::vector<Outcome>& outcomes_out);
+                 std::vector<Outcome>& outcomes_out, std::vector<Outcome>& groups_out);
   size_t publish(uint64_t topic, const MessageHeader& header, const Payload& payload,
-                 std::vector<Outcome>& outcomes_out);
-  // Deliveries of durable tasks first, then messages.
-  size_t drain(MessageBatch& batch, std::vector<Delivery>& deliveries, size_t count_max);
+                 std::vector<Outcome>& outcomes_out, std::vector<Outcome>& groups_out);
+  // Deliveries of durable tasks first, then messages; wanted: see MailboxTable::drain.
+  size_t drain(MessageBatch& batch, std::vector<Delivery>& deliveries, size_t count_max,
+               const WantedBoxes* wanted = nullptr);
   bool receive(AgentId agent, MessageBatch& batch, std::vector<Delivery>& deliveries);
   // The calling thread owns the boxes from now on, and they know every agent there is. Throws
   // wrong_thread.
@@ -288,6 +292,54 @@ class Kernel {
   // Native handlers, up to count_max messages. Owner thread.
   size_t run_native(size_t count_max);
   MailboxTable& mailboxes();
+  MailboxCounters mailbox_counters() const;  // of all shards; any thread
+  // As MailboxTable::take_undelivered, of all shards. Any thread.
+  void take_undelivered(std::vector<Undelivered>& undelivered_out);
+
+  // --- shards (kernel/sharding.cpp). The thread that drains is shard 0. The others are driven by
+  // who runs them: native handlers, and batches. An agent is where its parent's children are.
+  uint32_t shard_count() const;
+  // The children of `group` and what waits for them move to a shard, and later children are born
+  // there: see Shards::migrate. For whoever may act on the group. Throws not_permitted,
+  // out_of_range, wrong_thread, illegal_transition.
+  void place(AgentId actor, AgentId group, uint32_t shard);
+  uint32_t shard_of(AgentId agent) const;  // throws unknown_agent
+  // Turns until stop_shards or close; the calling thread drives the shard meanwhile. handler null:
+  // native handlers alone. Throws out_of_range (shard 0 too: it is driven by draining),
+  // wrong_thread.
+  void run_shard(uint32_t shard, ShardHandler handler, void* context);
+  // One turn of it, which is nobody's again afterwards: all shards in turns on one thread are a run
+  // that can be repeated.
+  size_t turn_shard(uint32_t shard, ShardHandler handler, void* context);
+  void stop_shards();  // any thread; for good
+  Shards* shards();    // null: there is one
+  // body(MailboxTable&): the table that the agent's box is in. Shard 0: owned by the caller from
+  // now on; another: by the caller, or by nobody before and afterwards. Throws wrong_thread,
+  // unknown_agent.
+  template <class Body>
+  void at_box(AgentId agent, Body&& body) {
+    const uint32_t shard = shard_of(agent);
+    if (shard == 0) {
+      own_flow();
+      body(mailboxes());
+    } else {
+      const Shards::Visit visit(*shards(), shard);
+      body(visit.table);
+    }
+  }
+  // The table of the shard that the caller drives; that of shard 0 where it drives none.
+  MailboxTable& mailboxes_here();
+  void set_native(AgentId agent, NativeHandler handler, void* context);
+  struct ShardReport {
+    MailboxCounters counters;
+    uint64_t agents = 0;
+  };
+  ShardReport shard_report(uint32_t shard) const;  // any thread
+  struct ShardTotals {
+    uint64_t crossed = 0, wakes = 0, migrations = 0;
+  };
+  ShardTotals shard_totals() const;  // any thread
+  TraceDigest digest() const;        // while no shard has a turn
   LatentPool& latents();
   uint32_t tenant_index(AgentId agent) const;  // throws unknown_agent
 

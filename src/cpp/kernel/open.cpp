@@ -45,6 +45,7 @@ Kernel::~Kernel() {
 
 void Kernel::close() {
   if (inner_->closed.load() || inner_->fork_count != process_fork_count()) return;
+  if (inner_->flow && inner_->flow->shards) inner_->flow->shards->require_no_turn();
   inner_->stop();
 }
 
@@ -65,7 +66,11 @@ void Kernel::Inner::open(const KernelOptions& given) {
     throw Error(ErrorCode::unusable_directory, "directory", "durable, but no directory is given");
 
   latents = std::make_unique<LatentPool>(options.latents, clock, options.seed);
-  flow = std::make_unique<Flow>(options.mailbox);
+  options.mailbox.undelivered_count_max = undelivered_requests_max;
+  if (options.shard_count == 0)
+    throw Error(ErrorCode::out_of_range, "shards", "0 where at least 1 is needed");
+  flow = std::make_unique<Flow>(shard_options());
+  wake_by_descriptor();
   JournalOptions journal_options;
   journal_options.durability = durability;
   journal_options.segment_size_bytes_max = options.segment_size_bytes_max;
@@ -129,6 +134,10 @@ void Kernel::Inner::start() {
 
 void Kernel::Inner::stop() {
   if (!journal) return;  // it never opened
+  if (flow->shards) {
+    flow->shards->stop();
+    flow->shards->join();
+  }
   capabilities.stop_folding();
   {
     std::lock_guard lock(flusher_mutex);
@@ -212,8 +221,6 @@ void Kernel::request_flush() {
     if (fd >= 0) (void)!write(fd, &one, sizeof one);
   }
 }
-
-void Kernel::set_notify_fd(int fd) { inner_->notify_fd.store(fd); }
 
 void Kernel::flush() {
   inner_->check_open();

@@ -78,7 +78,7 @@ void Kernel::Inner::require_policy(uint32_t actor, Action action, uint32_t resou
 void Kernel::Inner::check_memory(uint64_t more, const char* field) const {
   const uint64_t used = agents.memory_bytes() + capabilities.memory_bytes() +
                         ledger.memory_bytes() + tasks.memory_bytes() + journal->memory_bytes() +
-                        flow->mailboxes.memory_bytes() + durable.memory_bytes() +
+                        flow->memory_bytes() + durable.memory_bytes() +
                         latents->memory_bytes() + history_bytes.load();
   if (used + more > options.memory_max)
     throw Error(ErrorCode::quota_exceeded, field, used + more, options.memory_max);

@@ -138,6 +138,7 @@ PYBIND11_MODULE(_core, module) {
   register_requests(module, kernel);
   register_sender(module);
   register_simulation(module);
+  register_shards(kernel);
   register_task(module, kernel);
   register_topics(module, kernel);
   register_turns(module, kernel);

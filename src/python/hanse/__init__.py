@@ -40,6 +40,7 @@ from .mailbox import (
     Mailboxes,
     Message,
     QueueAges,
+    RunDigest,
     TaskDelivery,
     Trace,
 )
@@ -48,6 +49,7 @@ from .policy import Decision, Policy
 from .reply import Reply
 from .requests import Replies
 from .search import Explanation, Ranking, Skills, Where, all_of, any_of, none_of, where
+from .shards import ShardReport, Shards
 from .task import Economics, LatentManifest, Receipt, Receipts, Task, Tasks
 from .topics import Publication, Topics
 from .transfer import Budget, Hold, HoldState, Moves, TransferFlag, TransferKind
@@ -122,7 +124,10 @@ __all__ = [
     "RemoteLatent",
     "Replies",
     "Reply",
+    "RunDigest",
     "SearchResult",
+    "ShardReport",
+    "Shards",
     "Skills",
     "Space",
     "StorageError",

@@ -19,6 +19,7 @@ from .ledger import Ledger
 from .mailbox import Batch, DeadLetter, Mailboxes, Message
 from .policy import Policy
 from .reasons import refuse
+from .shards import Shards
 from .task import Tasks
 from .topics import Topics
 from .verbs import Verbs
@@ -102,6 +103,7 @@ class Kernel(Verbs, DurableVerbs):
         self.journal = Journal(self)
         self.mailboxes = Mailboxes(core)
         self.topics = Topics(self)
+        self.shards = Shards(self)
 
     def __enter__(self) -> Kernel:
         return self
@@ -170,8 +172,9 @@ class Kernel(Verbs, DurableVerbs):
     def loan(self, size: int) -> _core.Loan:
         """Writable memory of `size` bytes that send moves without a copy.
 
-        Any buffer consumer takes it: memoryview, numpy.frombuffer(loan, …). Let go of the views,
-        then send it; once sent it is spent. Raises BusyError (Backpressure), InvalidError.
+        Any buffer consumer takes it (memoryview, numpy.frombuffer(loan, …)), and any DLPack
+        consumer (numpy.from_dlpack(loan), torch.from_dlpack(loan)). Let go of the views, then send
+        it; once sent it is spent. Raises BusyError (Backpressure), InvalidError.
         """
         return self._core.loan(size)
 
@@ -332,6 +335,8 @@ def open(
     read_only: bool = False,
     disk: SimulatedDisk | None = None,
     background: bool = True,
+    shards: int = 1,
+    digest: bool = False,
 ) -> Kernel:
     """Opens a kernel: in a directory (created where it is missing), or in memory only.
 
@@ -339,7 +344,9 @@ def open(
     "batch" (the same, gathered for up to 1 ms) or "memory". memory_max: bytes. clock: None is the
     system's. seed: keys latent ids, and not 0 fixes the identity of a new journal. segment_size:
     bytes. fee_basis_points: of a worker's fee, fixed when the journal is created. disk (instead of
-    a directory) and background=False (no flusher thread) are for tests and simulation. Raises
+    a directory) and background=False (no flusher thread) are for tests and simulation. shards:
+    1 … 64 threads for messages, see kernel.shards. digest: keep a hash of all messages that were
+    handled, kernel.mailboxes.digest, which costs a hash of each payload. Raises
     StorageError (Locked, LogCorrupt …), InvalidError.
     """
     path = None if directory is None else path_of(directory)
@@ -356,6 +363,8 @@ def open(
         read_only,
         None if disk is None else disk._core,
         background,
+        shards,
+        digest,
     )
     durable = path is not None or disk is not None
     return Kernel(core, path, durability or ("each" if durable else "memory"))
