@@ -2,6 +2,7 @@
 #include <cstdio>
 
 #include "base/device.hpp"
+#include "capability/code_search.cuh"
 #include "capability/search_cuda.cuh"
 #include "errors.cuh"
 
@@ -50,6 +51,30 @@ int32_t synchronize(void* stream) {
   return 0;
 }
 
+int32_t stream_create(void** stream_out) {
+  cudaStream_t stream = nullptr;
+  HANSE_CUDA(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking));
+  *stream_out = stream;
+  return 0;
+}
+
+int32_t stream_destroy(void* stream) {
+  HANSE_CUDA(cudaStreamSynchronize(static_cast<cudaStream_t>(stream)));
+  HANSE_CUDA(cudaStreamDestroy(static_cast<cudaStream_t>(stream)));
+  return 0;
+}
+
+int32_t stream_after(void* stream, void* before) {
+  cudaEvent_t event = nullptr;
+  HANSE_CUDA(cudaEventCreateWithFlags(&event, cudaEventDisableTiming));
+  cudaError_t error = cudaEventRecord(event, static_cast<cudaStream_t>(before));
+  if (error == cudaSuccess)
+    error = cudaStreamWaitEvent(static_cast<cudaStream_t>(stream), event, 0);
+  // The device frees it when nobody waits for it any more.
+  const cudaError_t destroyed = cudaEventDestroy(event);
+  return int32_t(error != cudaSuccess ? error : destroyed);
+}
+
 constexpr DeviceTable table = {device_abi_version,
                                sizeof(DeviceTable),
                                error_name,
@@ -60,8 +85,14 @@ constexpr DeviceTable table = {device_abi_version,
                                copy_to_device,
                                copy_from_device,
                                synchronize,
+                               stream_create,
+                               stream_destroy,
+                               stream_after,
                                search_cuda_workspace_bytes,
-                               search_cuda};
+                               search_cuda,
+                               write_rows_cuda,
+                               code_search_workspace_bytes,
+                               code_search_cuda};
 
 }  // namespace
 }  // namespace hanse
