@@ -5,6 +5,7 @@
 #include "capability/code_search.cuh"
 #include "capability/search_cuda.cuh"
 #include "errors.cuh"
+#include "latent/pages_cuda.cuh"
 
 namespace hanse {
 namespace {
@@ -43,6 +44,21 @@ int32_t copy_to_device(void* device_to, const void* from, uint64_t size_bytes, v
 int32_t copy_from_device(void* to, const void* device_from, uint64_t size_bytes, void* stream) {
   HANSE_CUDA(cudaMemcpyAsync(to, device_from, size_bytes, cudaMemcpyDeviceToHost,
                              static_cast<cudaStream_t>(stream)));
+  return 0;
+}
+
+int32_t fill(void* device_memory, uint8_t value, uint64_t size_bytes, void* stream) {
+  HANSE_CUDA(cudaMemsetAsync(device_memory, value, size_bytes, static_cast<cudaStream_t>(stream)));
+  return 0;
+}
+
+int32_t allocate_pinned(uint64_t size_bytes, void** memory_out) {
+  HANSE_CUDA(cudaMallocHost(memory_out, size_bytes));
+  return 0;
+}
+
+int32_t release_pinned(void* memory) {
+  HANSE_CUDA(cudaFreeHost(memory));
   return 0;
 }
 
@@ -92,7 +108,13 @@ constexpr DeviceTable table = {device_abi_version,
                                search_cuda,
                                write_rows_cuda,
                                code_search_workspace_bytes,
-                               code_search_cuda};
+                               code_search_cuda,
+                               fill,
+                               allocate_pinned,
+                               release_pinned,
+                               copy_pages_cuda,
+                               quantise_pages_cuda,
+                               realign_cuda};
 
 }  // namespace
 }  // namespace hanse

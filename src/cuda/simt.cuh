@@ -4,6 +4,11 @@
 
 #include <cstdint>
 
+namespace hanse {
+constexpr uint32_t warp_size = 32;
+constexpr uint32_t full_warp = UINT32_MAX;
+}  // namespace hanse
+
 #if defined(__CUDACC__)
 
 #include <cuda_runtime.h>

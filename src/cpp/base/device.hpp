@@ -92,6 +92,61 @@ struct DeviceCodeSearch {
   float* device_scores_out;   // [query_count, k]
 };
 
+enum class DeviceElement : uint32_t { float32 = 0, float16 = 1, bfloat16 = 2, byte = 3 };
+constexpr uint32_t device_page_tokens = 16;
+constexpr uint32_t device_group_tokens = 32;  // of one scale
+constexpr uint32_t device_quantise_dim_max = 256;
+
+// Tokens in pages: [plane][16][heads][dim], or [plane][heads][16][dim] where `heads_first`.
+// Token t lies at slot (first + t) % 16 of page device_page_table[(first + t) / 16].
+struct DevicePages {
+  uint8_t* device_pages;  // [page_count][page_bytes]
+  const uint32_t* device_page_table;
+  uint64_t page_bytes;
+  uint32_t first, heads_first;
+};
+
+// Rotation of the first 2 * half elements of each head, of planes 0, 2, 4 …
+struct DeviceTurn {
+  const float* device_cosines;  // [half]
+  const float* device_sines;
+  uint32_t half;   // 0: nothing is turned
+  uint32_t pairs;  // 1: elements 2 i and 2 i + 1 turn together, 0: i and i + half
+};
+
+// Between pages and planes that lie contiguous or strided. Elements of one head are contiguous.
+struct DevicePageCopy {
+  DevicePages pages;
+  uint8_t* device_planes;
+  uint64_t plane_stride, token_stride, head_stride;  // bytes
+  uint32_t planes, tokens, heads, dim;
+  DeviceElement element;
+  uint32_t to_pages;  // 1: from the planes into the pages
+  DeviceTurn turn;    // on the way, in float32; not of bytes
+};
+
+// KIVI of whole groups of 32 tokens: for each layer and group, for each head the scales and zeros
+// of the keys (float32 [dim] each) and their codes, then for each head those of the values
+// (float32 [32] each), as latent/transform.hpp packs them. Float32 pages.
+struct DeviceQuantise {
+  DevicePages pages;
+  uint8_t* device_packed;
+  uint32_t layers, groups, heads, dim;  // dim: even, at most device_quantise_dim_max
+  uint32_t bits;                        // 8 or 4
+  uint32_t to_pages;                    // 1: from codes into the pages
+  uint32_t* device_not_finite;          // [1], raised by 1 for each head of a group that can't be
+};
+
+// e = h W, scaled to `norm` (LatentMAS).
+struct DeviceRealign {
+  const float* device_hidden;  // [count, dim]
+  const float* device_matrix;  // [dim, dim]
+  float* device_out;           // [count, dim]; other memory than hidden
+  uint32_t count, dim;
+  float norm;
+  uint32_t zero;
+};
+
 struct DeviceTable {
   uint32_t abi_version;  // device_abi_version of the plug-in
   uint32_t size_bytes;   // of this struct
@@ -114,6 +169,13 @@ struct DeviceTable {
   int32_t (*write_rows)(const DeviceSpace* space, const DeviceRows* rows, void* stream);
   uint64_t (*code_search_workspace_bytes)(const DeviceCodeSearch* search);
   int32_t (*code_search)(const DeviceCodeSearch* search, void* stream);
+  int32_t (*fill)(void* device_memory, uint8_t value, uint64_t size_bytes, void* stream);
+  // Host memory that copies reach past the processor: they read or write it when their turn comes.
+  int32_t (*allocate_pinned)(uint64_t size_bytes, void** memory_out);
+  int32_t (*release_pinned)(void* memory);
+  int32_t (*copy_pages)(const DevicePageCopy* copy, void* stream);
+  int32_t (*quantise_pages)(const DeviceQuantise* job, void* stream);
+  int32_t (*realign)(const DeviceRealign* job, void* stream);
 };
 
 // The symbol that the plug-in exports.

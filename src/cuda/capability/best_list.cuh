@@ -9,10 +9,8 @@
 namespace hanse {
 namespace {
 
-constexpr uint32_t warp_size = 32;
 constexpr uint32_t k_max = device_search_k_max;
 constexpr uint32_t row_none = UINT32_MAX;
-constexpr uint32_t full_warp = UINT32_MAX;
 
 static_assert(k_max == 2 * warp_size, "a lane owns two places of a list");
 

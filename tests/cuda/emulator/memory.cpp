@@ -145,6 +145,12 @@ void touch_cells(uintptr_t at, size_t size_bytes, const Moment& now, bool writes
   for (size_t i = 0; i < size_bytes; ++i) touch_cell(cell_at(at + i), now, writes, shared);
 }
 
+// The sanitizer's own marks lie between the variables of the section, so it mustn't look here.
+__attribute__((no_sanitize("address"), noinline)) void poison_static_shared() {
+  for (volatile unsigned char* at = __start_simt_shared; at != __stop_simt_shared; ++at)
+    *at = poison;
+}
+
 bool is_constant(uintptr_t at) {
   return at >= reinterpret_cast<uintptr_t>(__executable_start) &&
          at < reinterpret_cast<uintptr_t>(__data_start);
@@ -170,9 +176,7 @@ void begin_block(size_t dynamic_size_bytes) {
   dynamic_in_use = dynamic_size_bytes;
   work_of.push_back(uint32_t(works.size() - 1));
   std::fill_n(dynamic_base, dynamic_size_bytes, poison);
-  // The sanitizer's own marks lie between the variables of the section: memset would stop there.
-  for (volatile unsigned char* at = __start_simt_shared; at != __stop_simt_shared; ++at)
-    *at = poison;
+  poison_static_shared();
 #if defined(__SANITIZE_ADDRESS__)
   __asan_poison_memory_region(dynamic_base + dynamic_size_bytes,
                               dynamic_size_bytes_max - dynamic_size_bytes);
