@@ -1,6 +1,6 @@
 /* hanse in a C program. `begin DIR` does the work, says which task waits and never ends by itself;
- * `resume DIR TASK` goes on after the kill; `bench` times one message. The other languages' programs
- * in this folder do the same. */
+ * `resume DIR TASK` goes on after the kill; `bench` times one message. The other languages'
+ * programs in this folder do the same. */
 #define _POSIX_C_SOURCE 200809L
 
 #include <math.h>
@@ -55,7 +55,8 @@ static void talk(hanse_kernel* kernel, const hanse_id* agents) {
   hanse_delivery delivery = {.size_bytes = sizeof delivery};
   MUST(hanse_send(kernel, agents[0], agents[1], "hello", 5) == 0);
   MUST(hanse_receive(kernel, agents[1], &delivery, buffer, sizeof buffer) == 0);
-  MUST(delivery.sender == agents[0] && delivery.payload_size == 5 && memcmp(buffer, "hello", 5) == 0);
+  MUST(delivery.sender == agents[0] && delivery.payload_size == 5 &&
+       memcmp(buffer, "hello", 5) == 0);
 }
 
 static void begin(const char* directory) {

@@ -11,7 +11,17 @@ import os
 import sys
 import threading
 import time
-from ctypes import c_char, c_char_p, c_float, c_int32, c_int64, c_size_t, c_uint32, c_uint64, c_void_p
+from ctypes import (
+    c_char,
+    c_char_p,
+    c_float,
+    c_int32,
+    c_int64,
+    c_size_t,
+    c_uint32,
+    c_uint64,
+    c_void_p,
+)
 
 AGENTS, DIM, BENCH_MESSAGES = 1000, 8, 200_000
 library = ctypes.CDLL(os.environ["HANSE_LIBRARY"])

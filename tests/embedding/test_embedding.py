@@ -72,7 +72,16 @@ def by_cpp(folder: Path) -> Program:
 
 def by_find_package(folder: Path) -> Program:
     cmake = tool("cmake")
-    run([cmake, "-S", str(HERE / "find_package"), "-B", str(folder), f"-DCMAKE_PREFIX_PATH={PREFIX}"])
+    run(
+        [
+            cmake,
+            "-S",
+            str(HERE / "find_package"),
+            "-B",
+            str(folder),
+            f"-DCMAKE_PREFIX_PATH={PREFIX}",
+        ]
+    )
     run([cmake, "--build", str(folder)])
     return [str(folder / "consumer_cpp")]
 

@@ -195,11 +195,14 @@ void register_memory(void* memory, size_t size_bytes) {
 
 void unregister_memory(void* memory) {
   const auto found = allocations.find(reinterpret_cast<uintptr_t>(memory));
-  for (uintptr_t at = found->second.begin; at < found->second.end; at += page_size_bytes)
-    if (const auto page = pages.find(at / page_size_bytes); page != pages.end())
-      for (size_t i = 0; i < page_size_bytes; ++i)
-        if (found->second.holds(at / page_size_bytes * page_size_bytes + i, 1))
-          (*page->second)[i] = {};
+  const Range range = found->second;
+  for (uintptr_t at = range.begin; at < range.end; ++at) {
+    const auto page = pages.find(at / page_size_bytes);
+    if (page == pages.end())
+      at = (at / page_size_bytes + 1) * page_size_bytes - 1;
+    else
+      (*page->second)[at % page_size_bytes] = {};
+  }
   allocations.erase(found);
 }
 

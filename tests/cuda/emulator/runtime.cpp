@@ -99,8 +99,15 @@ SimtStream& choose() {
   return *candidates[next_random() % candidates.size()];
 }
 
+// After a mistake the device is lost, as a real one would be: nothing that was queued runs, so that
+// no copy reaches memory that its owner has given up meanwhile.
 void drain(SimtStream& stream) {
-  while (!stream.tasks.empty()) run_one(choose());
+  try {
+    while (!stream.tasks.empty()) run_one(choose());
+  } catch (...) {
+    for (SimtStream* each : streams) each->tasks.clear();
+    throw;
+  }
   join(host_known, stream.known);
 }
 

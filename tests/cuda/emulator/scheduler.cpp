@@ -137,8 +137,9 @@ void run_all() {
       if (at_barrier > 0 && at_barrier == live) release_block();
     }
     if (counted.switches == before) {
-      const bool block = at_barrier > 0;
-      violation.emplace(block ? Check::divergent_barrier : Check::divergent_warp,
+      const bool warp = std::any_of(threads.begin(), threads.begin() + thread_count,
+                                    [](const Thread& t) { return t.waiting == Waiting::warp; });
+      violation.emplace(warp ? Check::divergent_warp : Check::divergent_barrier,
                         std::string(kernel_name) + ": " + whereabouts());
     }
   }

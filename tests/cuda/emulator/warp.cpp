@@ -1,5 +1,5 @@
-// Operations of a warp, by the fragment layouts of the PTX ISA (mma.m16n8k32 for 8-bit integers,
-// mma.m16n8k16 for bfloat16): lane l holds row l / 4 and four bytes from 4 * (l % 4) on.
+// Operations of a warp; its products follow fragments.hpp.
+#include "fragments.hpp"
 #include "memory.hpp"
 #include "scheduler.hpp"
 
@@ -21,15 +21,13 @@ struct Fragments {
   uint32_t a[4], b[2];
 };
 
-// Bytes of row `row` of A (16 rows), and of row `row` of B, which is column `row` of its transpose.
 const unsigned char* of_a(const unsigned char* all, unsigned row, unsigned byte) {
-  const unsigned lane = row % 8 * 4 + byte % 16 / 4;
-  const unsigned element = row / 8 + byte / 16 * 2;
-  return all + lane * slot_size_bytes + element * 4 + byte % 4;
+  const FragmentByte at = fragment_of_a(row, byte);
+  return all + at.lane * slot_size_bytes + at.word * 4 + at.byte;
 }
 const unsigned char* of_b(const unsigned char* all, unsigned row, unsigned byte) {
-  const unsigned lane = row * 4 + byte % 16 / 4;
-  return all + lane * slot_size_bytes + offsetof(Fragments, b) + byte / 16 * 4 + byte % 4;
+  const FragmentByte at = fragment_of_b(row, byte);
+  return all + at.lane * slot_size_bytes + offsetof(Fragments, b) + at.word * 4 + at.byte;
 }
 
 float bf16_at(const unsigned char* at) {
@@ -49,7 +47,7 @@ void multiply(Sum (&sums)[4], const uint32_t (&a)[4], const uint32_t (&b)[2], Pl
       exchange(UINT32_MAX, WarpOperation::multiply, &mine, sizeof(mine), place);
   const unsigned lane = current.lane;
   for (unsigned i = 0; i < 4; ++i)
-    sums[i] = product(all, lane / 4 + i / 2 * 8, lane % 4 * 2 + i % 2, sums[i]);
+    sums[i] = product(all, fragment_sum_row(lane, i), fragment_sum_column(lane, i), sums[i]);
 }
 
 }  // namespace
