@@ -339,7 +339,7 @@ class Thread:
             x, y, *z = (self.number(text) for text in operands[1:])
             self.registers[operands[0]] = bits_of(float_result(name, x, y, z))
             return
-        x, y, *rest = (self.typed(text, kind) for text in operands[1:3])
+        x, y = (self.typed(text, kind) for text in operands[1:3])
         result = {"add": x + y, "sub": x - y, "min": min(x, y), "max": max(x, y)}.get(name)
         if name in ("mul", "mad"):
             result = x * y
@@ -473,7 +473,8 @@ class Thread:
 
     def do_atom(self, words: tuple[str, ...], operands: tuple[str, ...]) -> None:
         kind, size = words[-1], size_of(words[-1])
-        assert "add" in words and kind[0] == "u", words
+        assert "add" in words, words
+        assert kind[0] == "u", words
         *to, place, amount = operands
         space = "shared" if "shared" in words else "global"
         buffer, at = self.locate(space, place, size)

@@ -102,11 +102,13 @@ def test_no_kernel_spills_or_takes_more_than_its_budget(compiled: tuple[Path, st
 
 def instructions(target: Path, arch: str) -> dict[str, list[str]]:
     """Names of the instructions of each kernel, in order."""
-    folder = os.path.dirname(tool("nvdisasm"))
+    path = f"{os.path.dirname(tool('nvdisasm'))}:{os.environ['PATH']}"
     listing = subprocess.run(
         [tool("cuobjdump"), "-sass", "-arch", f"sm_{arch}", target],
-        capture_output=True, text=True, env={**os.environ, "PATH": f"{folder}:{os.environ['PATH']}"},
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PATH": path},
+    )
     assert listing.returncode == 0, listing.stderr
     kernels: dict[str, list[str]] = {}
     names: list[str] = []

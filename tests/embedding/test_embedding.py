@@ -11,7 +11,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -117,8 +117,8 @@ def program(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
 
 
 @pytest.fixture
-def environment() -> Iterator[dict[str, str]]:
-    yield {
+def environment() -> dict[str, str]:
+    return {
         **os.environ,
         "HANSE_LIBRARY": str(library_folder() / "libhanse.so"),
         "NODE_PATH": os.environ.get("HANSE_NODE_MODULES", ""),

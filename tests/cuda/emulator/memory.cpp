@@ -1,5 +1,7 @@
 #include "memory.hpp"
 
+#include <link.h>
+
 #include <algorithm>
 #include <array>
 #include <map>
@@ -14,7 +16,6 @@
 #endif
 
 extern "C" unsigned char __start_simt_shared[], __stop_simt_shared[];
-extern "C" char __executable_start[], __data_start[];
 
 namespace simt {
 
@@ -151,9 +152,26 @@ __attribute__((no_sanitize("address"), noinline)) void poison_static_shared() {
     *at = poison;
 }
 
+// Whether it lies in a part of this program or library that can't be written.
 bool is_constant(uintptr_t at) {
-  return at >= reinterpret_cast<uintptr_t>(__executable_start) &&
-         at < reinterpret_cast<uintptr_t>(__data_start);
+  static const std::vector<Range> ranges = [] {
+    std::vector<Range> found;
+    dl_iterate_phdr(
+        [](dl_phdr_info* module, size_t, void* into) {
+          for (int i = 0; i < module->dlpi_phnum; ++i) {
+            const ElfW(Phdr) & part = module->dlpi_phdr[i];
+            const uintptr_t begin = module->dlpi_addr + part.p_vaddr;
+            if (part.p_type == PT_LOAD && (part.p_flags & PF_W) == 0)
+              static_cast<std::vector<Range>*>(into)->push_back(
+                  {begin, begin + part.p_memsz, false});
+          }
+          return 0;
+        },
+        &found);
+    return found;
+  }();
+  return std::any_of(ranges.begin(), ranges.end(),
+                     [&](const Range& range) { return range.holds(at, 1); });
 }
 
 }  // namespace
