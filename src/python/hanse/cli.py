@@ -167,8 +167,8 @@ def _add_readers(commands: argparse._SubParsersAction[_Parser]) -> None:
     doctor.add_argument(
         "--gpu",
         action="store_true",
-        help="also run the device's kernels against the CPU; exit status 1 where there is no usable "
-        "device or an answer differs",
+        help="also run the device's kernels against the CPU; exit status 1 where there is no "
+        "usable device or an answer differs",
     )
     doctor.add_argument(
         "--small", action="store_true", help="with --gpu: sizes of seconds, no times"
