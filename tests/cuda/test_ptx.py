@@ -10,7 +10,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from ptx import Memory, launch
+from ptx import launch
+from ptx_memory import Memory
 from ptx_module import Kernel, parse
 
 ROOT = Path(__file__).resolve().parents[2]
