@@ -1,4 +1,4 @@
-"""What a call costs from each runtime: 64 bytes sent and received, one message at a time, in memory.
+"""What a call costs from each runtime: 64 bytes sent and received, one at a time, in memory.
 
     HANSE_PREFIX=… HANSE_NODE_MODULES=… python tests/embedding/measure.py
 
