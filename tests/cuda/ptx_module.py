@@ -24,7 +24,7 @@ class Kernel:
     shared_bytes: int = 0
 
 
-KERNEL = re.compile(r"\.visible \.entry (\w+)\((.*?)\)(.*?)\n\{(.*?)\n\}", re.DOTALL)
+KERNEL = re.compile(r"(?:\.visible )?\.entry (\w+)\((.*?)\)(.*?)\n\{(.*?)\n\}", re.DOTALL)
 PARAMETER = re.compile(
     r"\.param (?:\.align \d+ )?\.(\w+)(?: \.ptr(?: \.\w+)*(?: \.align \d+)?)? (\w+)(?:\[(\d+)\])?"
 )
