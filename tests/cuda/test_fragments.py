@@ -29,7 +29,7 @@ def cuda_headers() -> Path:
 def build_and_run(folder: Path, fragments: Path) -> subprocess.CompletedProcess[str]:
     program = folder / "oracle"
     include = [f"-I{fragments}", f"-isystem{cutlass_headers()}", f"-isystem{cuda_headers()}"]
-    source = str(HERE / "fragments_oracle.cpp")
+    source = str(HERE / "oracle/fragments.cpp")
     made = subprocess.run(
         ["g++", "-std=c++17", "-O0", "-w", *include, source, "-o", str(program)],
         capture_output=True,
