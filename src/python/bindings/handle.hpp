@@ -155,6 +155,7 @@ void register_boxes(py::module_& module, KernelClass& kernel);
 KernelClass register_kernel(py::module_& module);
 void register_latent(py::module_& module, KernelClass& kernel);
 void register_ledger(py::module_& module, KernelClass& kernel);
+void register_device(py::module_& module);
 void register_limits(py::module_& module);
 void register_mailbox(py::module_& module, KernelClass& kernel);
 void register_message(py::module_& module);
