@@ -26,7 +26,7 @@ JournalUuid draw_uuid(uint64_t seed) {
 SegmentWriter::SegmentWriter(std::shared_ptr<Disk> disk, const LogState& state,
                              uint64_t segment_size_bytes_max, uint64_t identity_seed)
     : disk_(std::move(disk)), segment_size_bytes_max_(segment_size_bytes_max) {
-  sync_survivors(*disk_, state);
+  rewrite_survivors(*disk_, state);
   cut_tail(state);
   if (state.exists)
     resume(state);
