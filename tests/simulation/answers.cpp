@@ -1,5 +1,5 @@
 // What the model says to an operation.
-#include "operation.hpp"
+#include "simulation/operation.hpp"
 
 namespace hanse::simulation {
 

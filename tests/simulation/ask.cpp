@@ -2,7 +2,7 @@
 // has changed. What they answer is compared with the model in checks.cpp.
 #include <stdexcept>
 
-#include "operation.hpp"
+#include "simulation/operation.hpp"
 
 namespace hanse::simulation {
 

@@ -2,7 +2,7 @@
 
 #include "base/hash.hpp"
 #include "journal/merkle.hpp"
-#include "schedule.hpp"
+#include "simulation/schedule.hpp"
 
 namespace hanse::simulation {
 

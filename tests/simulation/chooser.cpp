@@ -1,7 +1,7 @@
 #include <algorithm>
 #include <cmath>
 
-#include "operation.hpp"
+#include "simulation/operation.hpp"
 
 namespace hanse::simulation {
 

@@ -1,4 +1,4 @@
-#include "faulty_disk.hpp"
+#include "simulation/faulty_disk.hpp"
 
 #include "base/error.hpp"
 

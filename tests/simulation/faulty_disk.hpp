@@ -32,6 +32,7 @@ class FaultyDisk final : public Disk {
   }
 
   void set(const Fault& fault) { world_->fault = fault; }
+  Fault fault() const { return world_->fault; }
   // Each call of the disk takes that long; the caller collects the time and moves its clock.
   void set_delay(uint64_t ns) { world_->delay_ns = ns; }
   uint64_t take_delay() { return std::exchange(world_->spent_ns, 0); }

@@ -6,6 +6,7 @@
 //   --operations N      of each schedule's safety phase (2000)
 //   --jobs N            processes (1)
 //   --twice N           one seed of N is run twice and must come to the same digest (16; 0: none)
+//   --first             stops at the first seed that fails
 //   --coverage          fails unless every verb, record type and fault was reached
 #include <sys/wait.h>
 #include <unistd.h>
@@ -17,7 +18,7 @@
 
 #include "base/hash.hpp"
 #include "kernel/records.hpp"
-#include "schedule.hpp"
+#include "simulation/schedule.hpp"
 
 namespace hanse::simulation {
 namespace {
@@ -25,15 +26,15 @@ namespace {
 struct Options {
   uint64_t first = 1, end = 101, operations = 2000, jobs = 1, twice = 16;
   double seconds = 0;
-  bool one = false, coverage = false;
+  bool one = false, coverage = false, first_only = false;
 };
 
 Options parse(int argc, char** argv) {
   Options options;
   for (int i = 1; i < argc; ++i) {
     const std::string name = argv[i];
-    if (name == "--coverage") {
-      options.coverage = true;
+    if (name == "--coverage" || name == "--first") {
+      (name == "--coverage" ? options.coverage : options.first_only) = true;
       continue;
     }
     const char* value = ++i < argc ? argv[i] : "";
@@ -90,7 +91,8 @@ Share run_share(const Options& options, uint64_t job) {
   for (uint64_t seed = options.first + job; seed < options.end; seed += options.jobs) {
     const std::chrono::duration<double> spent = std::chrono::steady_clock::now() - start;
     if (options.seconds != 0 && spent.count() >= options.seconds) break;
-    if (!run_seed(seed, options, share.tally) && ++share.failed >= 20) break;
+    if (!run_seed(seed, options, share.tally) && ++share.failed >= (options.first_only ? 1u : 20u))
+      break;
   }
   return share;
 }

@@ -1,5 +1,5 @@
 // Agents, offers, rules, time.
-#include "model.hpp"
+#include "simulation/model.hpp"
 
 #include <algorithm>
 #include <cmath>
@@ -203,7 +203,7 @@ void Model::reopen() {
     if (jobs[i].state != TaskState::dispatched) continue;
     ++jobs[i].attempt;
     jobs[i].changed_at = count;
-    deliveries_.emplace_back(i, jobs[i].attempt);
+    deliveries_.push_back({i, jobs[i].attempt, count});
   }
   if (!deliveries_.empty()) commit();
   reopen_boxes();
@@ -217,20 +217,24 @@ Answer Model::send(uint32_t sender, uint32_t to, std::string text) {
   return {0, {uint64_t(Outcome::ok)}};
 }
 
-HandedOut Model::drain() {
+HandedOut Model::drain(uint64_t durable) {
   HandedOut out_all;
   std::vector<Given>& given = out_all.given;
-  for (const auto& [task, attempt] : deliveries_) {
+  size_t gone = 0;
+  for (const auto& [task, attempt, position] : deliveries_) {
+    if (position >= durable) break;
+    ++gone;
     const Job& job = jobs[task];
     if (job.state == TaskState::dispatched && job.attempt == attempt && live(job.worker))
       given.push_back({job.worker, task, attempt, false});
   }
-  deliveries_.clear();
+  deliveries_.erase(deliveries_.begin(), deliveries_.begin() + ptrdiff_t(gone));
   for (auto& [owner, box] : boxes) {
     size_t out = 0;
     for (const Letter& letter : box.queue) out += letter.handed;
     for (Letter& letter : box.queue) {
       if (letter.handed || out >= box.options.in_flight_max) continue;
+      if (letter.position >= durable) break;
       letter.handed = true;
       ++out;
       given.push_back({owner, letter.sequence, letter.attempt, true});

@@ -101,6 +101,7 @@ struct Letter {
   uint64_t sequence = 0;
   uint32_t sender = 0;
   std::string payload;
+  uint64_t position = 0;  // of the record that sent or returned it
   uint16_t attempt = 1;
   bool handed = false;
 };
@@ -192,7 +193,8 @@ class Model {
   uint64_t expire();
   void reopen();  // another process: what was handed out is forgotten, and goes out again
   Answer send(uint32_t sender, uint32_t to, std::string text);
-  HandedOut drain();
+  // Only what records below `durable` sent.
+  HandedOut drain(uint64_t durable);
 
   bool live(uint32_t agent) const;
   bool within(uint32_t agent, uint32_t ancestor) const;
@@ -294,7 +296,12 @@ class Model {
   std::map<std::pair<uint32_t, uint64_t>, MovedOnce> transfer_keys_;
   std::map<std::pair<uint32_t, std::string>, Sent> note_keys_;
   std::map<uint32_t, Rate> refusal_rates_;
-  std::vector<std::pair<uint64_t, uint16_t>> deliveries_;  // task, attempt
+  struct Way {
+    uint64_t task = 0;
+    uint16_t attempt = 1;
+    uint64_t position = 0;
+  };
+  std::vector<Way> deliveries_;
 };
 
 }  // namespace hanse::simulation

@@ -1,7 +1,7 @@
 // Durable boxes.
 #include <algorithm>
 
-#include "model.hpp"
+#include "simulation/model.hpp"
 
 namespace hanse::simulation {
 
@@ -49,7 +49,7 @@ std::vector<uint64_t> Model::put(uint32_t sender, const std::vector<Note>& taken
   for (const Note& note : taken) {
     Box& box = boxes.at(note.to);
     sequences.push_back(box.accepted);
-    box.queue.push_back({box.accepted++, sender, note.payload});
+    box.queue.push_back({box.accepted++, sender, note.payload, count});
     if (!note.key.empty())
       note_keys_[{sender, note.key}] = {note.to, note.payload, sequences.back(), count};
   }
@@ -168,6 +168,7 @@ void Model::again(Box& box, uint64_t sequence) {
     if (letter.sequence != sequence) continue;
     if (letter.attempt >= box.options.attempts_max) return bury(box, at, Outcome::expired);
     ++letter.attempt;
+    letter.position = count;
     letter.handed = false;
     return;
   }

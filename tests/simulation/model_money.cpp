@@ -1,7 +1,7 @@
 // Accounts, holds, transfers, budgets.
 #include <algorithm>
 
-#include "model.hpp"
+#include "simulation/model.hpp"
 
 namespace hanse::simulation {
 

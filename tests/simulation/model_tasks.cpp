@@ -1,7 +1,7 @@
 // Tasks: dispatch, complete, judge, escalate.
 #include <algorithm>
 
-#include "model.hpp"
+#include "simulation/model.hpp"
 
 namespace hanse::simulation {
 
@@ -145,7 +145,7 @@ void Model::place_job(uint32_t actor, const Order& order, const Pick& pick, Plac
   job.hold = hold_money(actor, escrow_party, order.unit, order.budget);
   if (pick.version != 0) ++offers[pick.worker].open;
   const uint64_t task = jobs.size();
-  deliveries_.emplace_back(task, 1);
+  deliveries_.push_back({task, 1, count});
   jobs.push_back(std::move(job));
   placed = {Outcome::ok, task, pick.worker, pick.version, pick.price, order.budget, count, true};
   if (!order.key.empty())
@@ -361,7 +361,7 @@ Answer Model::escalate(uint32_t actor, uint64_t task, uint32_t to, uint32_t angl
     job.artifact = 0;
     ++job.attempt;
     if (pick.version != 0) ++offers[pick.worker].open;
-    deliveries_.emplace_back(task, job.attempt);
+    deliveries_.push_back({task, job.attempt, count});
     placed.position = commit();
   }
   return {0, {uint64_t(placed.outcome), placed.position}};

@@ -3,7 +3,7 @@
 #include <cmath>
 
 #include "base/hash.hpp"
-#include "operation.hpp"
+#include "simulation/operation.hpp"
 
 namespace hanse::simulation {
 

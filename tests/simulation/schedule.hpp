@@ -4,8 +4,8 @@
 
 #include <stdexcept>
 
-#include "faulty_disk.hpp"
-#include "operation.hpp"
+#include "simulation/faulty_disk.hpp"
+#include "simulation/operation.hpp"
 
 namespace hanse::simulation {
 

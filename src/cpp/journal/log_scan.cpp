@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/error.hpp"
+#include "base/seeded_bug.hpp"
 #include "journal/merkle.hpp"
 
 namespace hanse {
@@ -169,7 +170,8 @@ class LogScan {
     const uint64_t offset = segment().end;
     const auto header = intact_batch(*reader_, offset, data_limit());
     if (!header) return false;
-    if (header->first_position != state_.count || header->previous_hash != state_.last_hash)
+    if (!HANSE_SEEDED_BUG(12) &&
+        (header->first_position != state_.count || header->previous_hash != state_.last_hash))
       throw_corrupt(current(), offset, "the batch does not follow the one before", state_.count);
     note_watermark(header->watermark, current(), offset);
 
@@ -240,7 +242,7 @@ class LogScan {
 
   // The highest watermark in anything intact behind the end; measures the torn tail on the way.
   uint64_t find_durable_beyond() {
-    uint64_t durable = durable_by_seal_;
+    uint64_t durable = HANSE_SEEDED_BUG(13) ? 0 : durable_by_seal_;
     state_.torn_end = reader_->end_of_data(segment().end, reader_->size());
     state_.torn_bytes = state_.torn_end - segment().end;
     durable = std::max(durable, durable_in(*reader_, segment().end));
@@ -258,6 +260,7 @@ class LogScan {
   }
 
   uint64_t durable_in(SegmentReader& reader, uint64_t from) {
+    if (HANSE_SEEDED_BUG(14)) return 0;
     uint64_t durable = 0;
     for (uint64_t at = from; at + block_size <= reader.size(); at += block_size)
       if (const auto header = intact_batch(reader, at, reader.size()))
@@ -352,7 +355,7 @@ void rewrite_survivors(Disk& disk, const LogState& state) {
     if (known_durable(state, i)) continue;
     const ScannedSegment& segment = state.segments[i];
     const auto file = disk.open(segment_name(i), OpenMode::write);
-    write_again(*file, first_in_doubt(state, i), segment.end);
+    if (!HANSE_SEEDED_BUG(9)) write_again(*file, first_in_doubt(state, i), segment.end);
     if (segment.sealed) write_again(*file, segment.size_bytes - block_size, segment.size_bytes);
     file->sync();
   }

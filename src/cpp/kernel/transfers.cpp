@@ -1,6 +1,7 @@
 // Commands that move money, and what their records do.
 #include <algorithm>
 
+#include "base/seeded_bug.hpp"
 #include "kernel/inner.hpp"
 
 namespace hanse {
@@ -256,6 +257,7 @@ Position Kernel::transfer(AgentId actor, std::span<Transfer> transfers, bool ato
     in.journal->reserve(envelope_size + 8 + transfers.size() * move_line_size_max);
     Ledger::Marks marks;
     if (!in.ledger.execute(batch, moved_out, marks)) return position_none;
+    if (HANSE_SEEDED_BUG(59)) in.ledger.roll_back(batch, moved_out, marks);
     try {
       position = in.commit_transfers(me, batch, moved_out);
     } catch (...) {
