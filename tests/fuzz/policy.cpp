@@ -1,6 +1,6 @@
 // The text of a policy: compiled, or refused with a place; what compiles decides within its bounds.
-#include "fuzz.hpp"
 #include "policy/policy.hpp"
+#include "fuzz.hpp"
 
 using namespace hanse;
 

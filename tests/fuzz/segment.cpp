@@ -1,11 +1,11 @@
 // A log whose bytes were changed: it opens with a prefix of its records, or is refused as corrupt.
 // Half of the inputs are the segment itself; the others change a sound log, and may then put the
 // checksums right.
+#include "journal/segment.hpp"
 #include "base/bytes.hpp"
 #include "base/hash.hpp"
 #include "fuzz.hpp"
 #include "journal/journal.hpp"
-#include "journal/segment.hpp"
 #include "journal/simulated_disk.hpp"
 
 using namespace hanse;
