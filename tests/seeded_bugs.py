@@ -4,8 +4,9 @@
 
 Wants a build with HANSE_SEEDED_BUGS=ON (preset `seeded`), where the environment's HANSE_SEEDED_BUG
 says which of the places marked HANSE_SEEDED_BUG(n) is wrong. First the simulator runs, then the
-GoogleTests that are named for the concept; the first that fails, crashes or hangs has killed the
-bug. Without a bug all of them must pass. Exits with 1 when fewer than 98 % are killed.
+fault tests, then the GoogleTests that are named for the concept; the first that fails, crashes or
+hangs has killed the bug. Without a bug all of them must pass. Exits with 1 when fewer than 98 % are
+killed.
 """
 
 from __future__ import annotations
@@ -67,8 +68,8 @@ def runs(build: Path, concept: str, seeds: int) -> list[tuple[str, list[str]]]:
     suite = [str(build / "hanse_tests"), "--gtest_brief=1", f"--gtest_filter={SUITES[concept]}"]
     return [
         ("simulation", [*simulation, "--operations", "600"]),
+        ("faults", [str(build / "hanse_fault_tests"), "--gtest_brief=1"]),
         (f"gtest {concept}", suite),
-        ("faults", [str(build / "hanse_tests"), "--gtest_filter=DiskFault*"]),
     ]
 
 

@@ -1,9 +1,11 @@
 // What the fuzz targets share: numbers out of the input, and errors that are allowed.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <cstring>
 #include <string>
+#include <utility>
 
 #include "base/error.hpp"
 #include "base/view.hpp"

@@ -129,4 +129,27 @@ Answer answer_of(Model& model, const Operation& op) {
   }
 }
 
+bool answers_position(const Operation& op) {
+  switch (op.verb) {
+    case Verb::revoke:
+    case Verb::withdraw:
+    case Verb::fund:
+    case Verb::set_rate:
+    case Verb::open_account:
+    case Verb::set_budget:
+    case Verb::transfer:
+    case Verb::settle:
+    case Verb::dispatch:
+    case Verb::complete:
+    case Verb::judge:
+    case Verb::declare:
+      return true;
+    case Verb::commit_box:
+    case Verb::give_back:
+      return op.wait;
+    default:
+      return false;
+  }
+}
+
 }  // namespace hanse::simulation

@@ -10,30 +10,6 @@ namespace {
 
 constexpr Unsynced modes[] = {Unsynced::none, Unsynced::all, Unsynced::random, Unsynced::torn};
 
-// Its last number is the position of a record, and it waits for that.
-bool answers_position(const Operation& op) {
-  switch (op.verb) {
-    case Verb::revoke:
-    case Verb::withdraw:
-    case Verb::fund:
-    case Verb::set_rate:
-    case Verb::open_account:
-    case Verb::set_budget:
-    case Verb::transfer:
-    case Verb::settle:
-    case Verb::dispatch:
-    case Verb::complete:
-    case Verb::judge:
-    case Verb::declare:
-      return true;
-    case Verb::commit_box:
-    case Verb::give_back:
-      return op.wait;
-    default:
-      return false;
-  }
-}
-
 class Schedule {
  public:
   Schedule(uint64_t seed, uint64_t operations, Tally& tally)

@@ -1,5 +1,7 @@
 // Every allocation of a workload fails in turn: the call says so, and the state is what it was, or
 // the kernel says that it stops. The test program's own operator new counts and fails.
+#include <cstddef>
+#include <cstdlib>
 #include <new>
 
 #include "workload.hpp"

@@ -9,7 +9,7 @@ using simulation::Fault;
 using simulation::FaultKind;
 
 // Goes on where a refusal for want of room left the kernel as it was.
-struct Outcome {
+struct Run {
   uint64_t told = 0, most = 1;
   bool refused = false, poisoned = false, finished = false;
 };
@@ -26,8 +26,8 @@ void expect_poisoned_for_good(Machine& machine) {
   EXPECT_NO_THROW((void)machine.kernel->totals(0));
 }
 
-Outcome run_with(const Reference& reference, Machine& machine) {
-  Outcome outcome;
+Run run_with(const Reference& reference, Machine& machine) {
+  Run outcome;
   try {
     machine.open();
   } catch (const Error& error) {
@@ -73,7 +73,7 @@ void fail_everywhere(uint64_t seed, size_t operation_count, uint64_t stride) {
                      " at call " + std::to_string(at) + (count == 1 ? ", once" : ", for good"));
         Machine machine;
         machine.disk->set({FaultKind(kind), at, count});
-        const Outcome outcome = run_with(reference, machine);
+        const Run outcome = run_with(reference, machine);
         refused += outcome.refused;
         poisoned += outcome.poisoned;
         // The process is killed as it stands; then as the machine would lose what was not synced.

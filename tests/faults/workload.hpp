@@ -4,6 +4,8 @@
 
 #include <gtest/gtest.h>
 
+#include <cstdlib>
+
 #include "simulation/faulty_disk.hpp"
 #include "simulation/operation.hpp"
 
