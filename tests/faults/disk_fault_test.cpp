@@ -11,7 +11,7 @@ using simulation::FaultKind;
 // Goes on where a refusal for want of room left the kernel as it was.
 struct Run {
   uint64_t told = 0, most = 1;
-  bool refused = false, poisoned = false, finished = false;
+  bool refused = false, poisoned = false, diverged = false;
 };
 
 void expect_poisoned_for_good(Machine& machine) {
@@ -39,8 +39,9 @@ Run run_with(const Reference& reference, Machine& machine) {
     const Digest before = machine.kernel->state_hash().all;
     outcome.most = reference.ends[i];
     const uint64_t count = machine.kernel->journal().count();
+    Answer answer;
     try {
-      machine.perform(reference.operations[i]);
+      answer = machine.perform(reference.operations[i]);
     } catch (const Error& error) {
       EXPECT_EQ(error_code_info(error.code()).kind, ErrorKind::storage) << error.what();
       outcome.refused = true;
@@ -54,10 +55,12 @@ Run run_with(const Reference& reference, Machine& machine) {
       return outcome;
     }
     outcome.told = machine.kernel->durable_count();
-    if (machine.kernel->journal().count() != reference.ends[i])
-      return outcome;  // `full` in a batch
+    if (answer != reference.answers[i]) {
+      outcome.diverged = true;
+      outcome.most = machine.kernel->journal().count();
+      return outcome;
+    }
   }
-  outcome.finished = true;
   EXPECT_EQ(machine.kernel->state_hash().all, reference.last);
   return outcome;
 }
@@ -77,9 +80,9 @@ void fail_everywhere(uint64_t seed, size_t operation_count, uint64_t stride) {
         refused += outcome.refused;
         poisoned += outcome.poisoned;
         // The process is killed as it stands; then as the machine would lose what was not synced.
-        expect_survives(reference, machine, outcome.told, outcome.most);
+        expect_survives(reference, machine, outcome.told, outcome.most, outcome.diverged);
         machine.below = machine.below->recover(Unsynced::none, 0);
-        expect_survives(reference, machine, outcome.told, outcome.most);
+        expect_survives(reference, machine, outcome.told, outcome.most, outcome.diverged);
         if (::testing::Test::HasFailure()) return;
       }
     }
