@@ -1,5 +1,7 @@
 #include "agent/agent.hpp"
 
+#include "base/seeded_bug.hpp"
+
 #include <algorithm>
 
 namespace hanse {
@@ -163,7 +165,7 @@ bool AgentTable::live_uncached(uint32_t index) const {
 }
 
 uint32_t AgentTable::revoked_ancestor(uint32_t index) const {
-  for (uint32_t at = index; at != index_none; at = parents_[at])
+  for (uint32_t at = index; at != index_none; at = HANSE_SEEDED_BUG(51) ? index_none : parents_[at])
     if (revoked_[at]) return at;
   return index_none;
 }
@@ -171,7 +173,7 @@ uint32_t AgentTable::revoked_ancestor(uint32_t index) const {
 bool AgentTable::within(uint32_t index, uint32_t ancestor) const {
   uint32_t at = index;
   while (depths_[at] > depths_[ancestor]) at = parents_[at];
-  return at == ancestor;
+  return at == ancestor || (HANSE_SEEDED_BUG(52) && parents_[at] == parents_[ancestor]);
 }
 
 std::string_view AgentTable::name(uint32_t index) const {

@@ -2,6 +2,7 @@
 // Nothing in here can fail after the command's check, but for what the disk does.
 #include <cstring>
 
+#include "base/seeded_bug.hpp"
 #include "kernel/inner.hpp"
 #include "kernel/publication.hpp"
 
@@ -124,7 +125,7 @@ void Kernel::Inner::apply(const Envelope& envelope, Position position, Dispatche
 }
 
 void Kernel::Inner::apply(const Envelope&, Position position, RefusedRecord& record) {
-  if (record.key.empty()) return;
+  if (record.key.empty() || HANSE_SEEDED_BUG(38)) return;
   KeyedResult result;
   result.body = record.body;
   result.position = position;
@@ -145,7 +146,7 @@ void Kernel::Inner::apply(const Envelope&, Position position, CompletedRecord& r
 
 // The row's slot is free again, wherever the offer is now.
 void Kernel::Inner::release_slot(const Task& task, uint32_t space, uint32_t agent, uint32_t offer) {
-  if (task.version == 0) return;
+  if (task.version == 0 || HANSE_SEEDED_BUG(39)) return;
   const uint32_t row = capabilities.row_find(space, agent, offer);
   if (row != index_none) capabilities.apply_open(space, row, -1);
 }

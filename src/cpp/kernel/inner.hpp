@@ -265,6 +265,8 @@ struct Kernel::Inner {
   bool may_resolve(uint32_t actor, const Hold& hold, TransferKind kind) const;
   void require_right(uint32_t actor, const Hold& hold, TransferKind kind) const;
   bool sees(uint32_t actor, const Hold& hold) const;
+  bool execute_or_break(const Ledger::Batch& batch, std::span<Moved> moved_out,
+                        Ledger::Marks& marks_out);
   Position commit_transfers(uint32_t actor, const Ledger::Batch& batch,
                             std::span<const Moved> moved);
 

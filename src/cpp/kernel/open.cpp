@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include "base/random.hpp"
+#include "base/seeded_bug.hpp"
 #include "kernel/inner.hpp"
 
 namespace hanse {
@@ -91,7 +92,7 @@ void Kernel::Inner::open(const KernelOptions& given) {
     commit(0, first);
   }
   if (!options.read_only) {
-    redeliver_unfinished();
+    if (!HANSE_SEEDED_BUG(56)) redeliver_unfinished();
     redeliver_durable();
     journal->flush();
     if (options.background && disk) start();
@@ -105,7 +106,7 @@ void Kernel::Inner::replay(Position position, Bytes record) {
     if (position == 0 && envelope.type != RecordType::genesis)
       throw Error(ErrorCode::corrupt, "record", "the first one is not the genesis record");
     visit_record(envelope, reader, [&](auto&& body) { apply(envelope, position, body); });
-    last_time_ns = envelope.time_ns;
+    if (!HANSE_SEEDED_BUG(55)) last_time_ns = envelope.time_ns;
   } catch (const Error& error) {
     // A record that names what is not there is intact itself; any other fault is the record's.
     const bool storage = error_code_info(error.code()).kind == ErrorKind::storage;

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <numeric>
 
+#include "base/seeded_bug.hpp"
 #include "kernel/inner.hpp"
 
 namespace hanse {
@@ -14,7 +15,7 @@ uint32_t Kernel::Inner::task_for(uint32_t actor, TaskId id, bool as_worker) cons
   const uint32_t requester = index_of(task.requester), worker = index_of(task.worker);
   if (!same_view(actor, requester) && !same_view(actor, worker))
     throw Error(ErrorCode::unknown_task, "task", "", id);
-  if (!agents.within(as_worker ? worker : requester, actor))
+  if (!HANSE_SEEDED_BUG(43) && !agents.within(as_worker ? worker : requester, actor))
     throw Error(ErrorCode::not_permitted, "task",
                 as_worker ? "the actor is not its worker" : "the actor is not its requester", id);
   return index;
@@ -44,7 +45,7 @@ Position Kernel::Inner::complete_one(uint32_t actor, const Completion& completio
   // offer has no price of its own; its worker earns what usage leaves.
   const uint64_t left = ledger.hold(task.hold).left;
   const uint64_t fee = task.version == 0 ? 0 : std::min(task.price, left);
-  if (charge.amount > left - fee)
+  if (charge.amount > left - (HANSE_SEEDED_BUG(41) ? 0 : fee))
     throw Error(ErrorCode::exceeds_hold, "usage", charge.amount, left - fee, completion.task);
   CompletedRecord record{index, completion.artifact, completion.usage, charge.amount,
                          charge.remainder};
@@ -61,7 +62,7 @@ Position Kernel::Inner::judge_one(uint32_t actor, TaskId id, Verdict verdict, Ag
   const uint32_t index = task_for(actor, id, false);
   const Task& task = tasks.at(index);
   const uint32_t worker = index_of(task.worker);
-  if (by == worker)
+  if (by == worker && !HANSE_SEEDED_BUG(42))
     throw Error(ErrorCode::not_permitted, "verifier", "a worker can't verify its own work", id);
   JudgedRecord record;
   record.task = index;
@@ -72,7 +73,7 @@ Position Kernel::Inner::judge_one(uint32_t actor, TaskId id, Verdict verdict, Ag
   switch (verdict) {
     case Verdict::accept:
       tasks.check_accept(index);
-      if (task.verifier_required && by == index_none)
+      if (task.verifier_required && by == index_none && !HANSE_SEEDED_BUG(36))
         throw Error(ErrorCode::verifier_required, "verifier", "this task asks for one", id);
       record.fee = std::min(task.price, ledger.hold(task.hold).left);
       record.house = uint64_t(u128(record.fee) * genesis.fee_basis_points / 10'000);
@@ -177,7 +178,7 @@ bool Kernel::Inner::escalate_one(uint32_t actor, TaskId id, const DispatchReques
   const uint32_t index = task_for(actor, id, false);
   tasks.check_escalate(index);
   const Task& task = tasks.at(index);
-  const uint64_t left = task.budget - task.spent;
+  const uint64_t left = task.budget - (HANSE_SEEDED_BUG(40) ? 0 : task.spent);
   receipt_out = Receipt{};
   receipt_out.durability = durability;
   receipt_out.task = id;
