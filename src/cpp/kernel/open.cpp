@@ -23,9 +23,39 @@ uint32_t process_fork_count() { return forks.load(std::memory_order_relaxed); }
 
 Kernel::Kernel() : inner_(std::make_unique<Inner>()) {}
 
+// Newest snapshot first; one that is damaged is passed over. Without any the log is read whole.
 std::unique_ptr<Kernel> Kernel::open(const KernelOptions& options) {
+  watch_forks();
+  if (options.fee_basis_points > 10'000)
+    throw Error(ErrorCode::out_of_range, "fee_basis_points", options.fee_basis_points, 10'000);
+  const std::shared_ptr<Disk> disk = Inner::disk_for(options);
+  std::exception_ptr damaged;
+  const auto snapshots = disk ? list_snapshots(*disk) : std::vector<uint64_t>{};
+  for (const uint64_t count : snapshots) {
+    std::unique_ptr<Kernel> kernel(new Kernel);
+    kernel->inner_->prepare(options, disk);
+    JournalStart start;
+    try {
+      start = kernel->inner_->restore(count);
+    } catch (const Error& error) {
+      const bool passed_over = error.code() == ErrorCode::corrupt ||
+                               error.code() == ErrorCode::log_version ||
+                               error.code() == ErrorCode::unusable_directory;
+      if (!passed_over) throw;
+      if (!damaged) damaged = std::current_exception();
+      continue;
+    }
+    kernel->inner_->begin_journal(std::move(start));
+    return kernel;
+  }
   std::unique_ptr<Kernel> kernel(new Kernel);
-  kernel->inner_->open(options);
+  kernel->inner_->prepare(options, disk);
+  try {
+    kernel->inner_->begin_journal(std::nullopt);
+  } catch (const Error& error) {
+    if (error.code() == ErrorCode::compacted && damaged) std::rethrow_exception(damaged);
+    throw;
+  }
   return kernel;
 }
 
@@ -33,6 +63,7 @@ Kernel::~Kernel() {
   // A child process has neither the flusher nor a right to the files: it leaves both alone.
   if (inner_->fork_count != process_fork_count()) {
     if (inner_->flusher.joinable()) inner_->flusher.detach();
+    if (inner_->keeper.joinable()) inner_->keeper.detach();
     (void)inner_.release();
     return;
   }
@@ -48,32 +79,35 @@ void Kernel::close() {
   inner_->stop();
 }
 
-void Kernel::Inner::open(const KernelOptions& given) {
-  watch_forks();
+std::shared_ptr<Disk> Kernel::Inner::disk_for(const KernelOptions& options) {
+  const bool somewhere = options.disk || !options.directory.empty();
+  if (options.durability == Durability::memory) return nullptr;
+  if (!somewhere && options.durability)
+    throw Error(ErrorCode::unusable_directory, "directory", "durable, but no directory is given");
+  if (options.disk || !somewhere) return options.disk;
+  return open_real_disk(options.directory, options.read_only);
+}
+
+void Kernel::Inner::prepare(const KernelOptions& given, std::shared_ptr<Disk> on) {
   options = given;
   fork_count = process_fork_count();
-  if (options.fee_basis_points > 10'000)
-    throw Error(ErrorCode::out_of_range, "fee_basis_points", options.fee_basis_points, 10'000);
   clock = options.clock ? options.clock : std::make_shared<SystemClock>();
-  disk = options.disk;
-  durability = options.durability.value_or(disk || !options.directory.empty() ? Durability::each
-                                                                              : Durability::memory);
-  if (!disk && !options.directory.empty() && durability != Durability::memory)
-    disk = open_real_disk(options.directory, options.read_only);
-  if (durability == Durability::memory) disk = nullptr;
-  if (durability != Durability::memory && !disk)
-    throw Error(ErrorCode::unusable_directory, "directory", "durable, but no directory is given");
-
+  disk = std::move(on);
+  durability = disk ? options.durability.value_or(Durability::each) : Durability::memory;
   latents = std::make_unique<LatentPool>(options.latents, clock, options.seed);
   flow = std::make_unique<Flow>(options.mailbox);
+  program = compile(policy_at_birth);
+  if (options.background) capabilities.fold_in_background();
+  ledger.set_parents([this](uint32_t agent) { return agents.parent(agent); });
+}
+
+void Kernel::Inner::begin_journal(std::optional<JournalStart> start) {
   JournalOptions journal_options;
   journal_options.durability = durability;
   journal_options.segment_size_bytes_max = options.segment_size_bytes_max;
   journal_options.read_only = options.read_only;
   journal_options.identity_seed = options.seed;
-  program = compile(policy_at_birth);
-  if (options.background) capabilities.fold_in_background();
-  ledger.set_parents([this](uint32_t agent) { return agents.parent(agent); });
+  journal_options.start = std::move(start);
   journal = Journal::open(disk, journal_options,
                           [this](Position position, Bytes record) { replay(position, record); });
   if (journal->count() == 0) {
@@ -89,7 +123,7 @@ void Kernel::Inner::open(const KernelOptions& given) {
     redeliver_unfinished();
     redeliver_durable();
     journal->flush();
-    if (options.background && disk) start();
+    if (options.background && disk) start_threads();
   }
 }
 
@@ -123,8 +157,9 @@ void Kernel::Inner::redeliver_unfinished() {
   }
 }
 
-void Kernel::Inner::start() {
+void Kernel::Inner::start_threads() {
   flusher = std::thread([this] { run_flusher(); });
+  if (options.snapshot_every_bytes != 0) keeper = std::thread([this] { run_keeper(); });
 }
 
 void Kernel::Inner::stop() {
@@ -135,7 +170,9 @@ void Kernel::Inner::stop() {
     stopping = true;
   }
   flusher_wake.notify_all();
+  keeper_wake.notify_all();
   if (flusher.joinable()) flusher.join();
+  if (keeper.joinable()) keeper.join();
   {
     std::lock_guard lock(writer);
     if (!options.read_only && broken.empty()) {

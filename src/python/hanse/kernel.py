@@ -332,6 +332,9 @@ def open(
     read_only: bool = False,
     disk: SimulatedDisk | None = None,
     background: bool = True,
+    snapshot_every: int | None = None,
+    retain_bytes: int | None = None,
+    retain_ns: int | None = None,
 ) -> Kernel:
     """Opens a kernel: in a directory (created where it is missing), or in memory only.
 
@@ -339,8 +342,11 @@ def open(
     "batch" (the same, gathered for up to 1 ms) or "memory". memory_max: bytes. clock: None is the
     system's. seed: keys latent ids, and not 0 fixes the identity of a new journal. segment_size:
     bytes. fee_basis_points: of a worker's fee, fixed when the journal is created. disk (instead of
-    a directory) and background=False (no flusher thread) are for tests and simulation. Raises
-    StorageError (Locked, LogCorrupt …), InvalidError.
+    a directory) and background=False (no flusher thread) are for tests and simulation.
+    snapshot_every: bytes of journal after which a background thread takes a snapshot (None: 256
+    MiB; 0: never). retain_bytes, retain_ns: after such a snapshot, segments that it holds are
+    dropped beyond so many bytes or such an age; None keeps all. Raises StorageError (Locked,
+    LogCorrupt …), InvalidError.
     """
     path = None if directory is None else path_of(directory)
     if clock is not None and not isinstance(clock, ManualClock):
@@ -356,6 +362,9 @@ def open(
         read_only,
         None if disk is None else disk._core,
         background,
+        snapshot_every,
+        retain_bytes,
+        retain_ns,
     )
     durable = path is not None or disk is not None
     return Kernel(core, path, durability or ("each" if durable else "memory"))
