@@ -125,16 +125,15 @@ class LogScan {
       bytes_total_ += disk_.open(segment_name(number), OpenMode::read)->size();
   }
 
-  // The first segments are not there. They were dropped where the log says so by a snapshot, which
-  // is not for this to know; without one there is nothing to begin with.
+  // The first segments are not there, and no snapshot was given that holds what was in them.
   [[noreturn]] void throw_dropped(uint64_t oldest) {
     Position position = 0;
     if (const auto header = header_of(SegmentReader(disk_, oldest), oldest))
       position = header->first_position;
-    throw Error(ErrorCode::compacted, segment_name(0),
-                "the segment is missing; the oldest record kept is " + std::to_string(position) +
-                    ", and no intact snapshot goes before it",
-                0, position);
+    throw_corrupt(0, 0,
+                  "the segment is missing; the oldest record kept is " + std::to_string(position) +
+                      ", and no intact snapshot holds those before it",
+                  position);
   }
 
   void begin_at(const LogStart& start) {
@@ -234,8 +233,8 @@ class LogScan {
     const auto header =
         parse_batch_header(reader.view(offset, block_size), state_.uuid, limit - offset);
     if (!header) return std::nullopt;
-    const Bytes image = reader.view(offset, batch_image_size(header->payload_size));
-    if (!callbacks_.unchecked && !batch_is_intact(image)) return std::nullopt;
+    if (!batch_is_intact(reader.view(offset, batch_image_size(header->payload_size))))
+      return std::nullopt;
     return header;
   }
 

@@ -66,11 +66,11 @@ struct LogState {
 struct ScanCallbacks {
   std::function<void(Position, Bytes record, const Digest& leaf)> record;
   std::function<void(uint64_t done, uint64_t total)> progress;  // bytes; may be null
-  // Another thread checks the same bytes: no CRC and no hash is computed, and no leaf is given.
+  // Another thread checks the same bytes: no hash is computed or compared, and no leaf is given.
   bool unchecked = false;
 };
 
-// From `start`, which a snapshot names, or (null) from the first record. Throws compacted where the
+// From `start`, which a snapshot names, or (null) from the first record. Throws corrupt where the
 // first segments were dropped and there is no start.
 LogState scan_log(Disk& disk, const ScanCallbacks& callbacks, const LogStart* start = nullptr);
 

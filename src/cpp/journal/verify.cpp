@@ -127,8 +127,8 @@ VerifyReport verify_journal(Disk& disk, const VerifyOptions& options, MerkleTree
     start = start_of_segment(disk, numbers.front());
     report.oldest = start.count;
     if (options.leaves.size() < start.count)
-      throw Error(ErrorCode::compacted, segment_name(0),
-                  "the segment is missing; the oldest record kept is " +
+      throw Error(ErrorCode::corrupt, segment_name(0),
+                  "offset 0: the segment is missing; the oldest record kept is " +
                       std::to_string(start.count) + ", and the leaves before it are not known",
                   0, start.count);
     for (uint64_t i = 0; i < start.count; ++i) tree.add(options.leaves[i]);

@@ -355,6 +355,11 @@ class Kernel {
 
  private:
   Kernel();
+  static std::unique_ptr<Kernel> open_whole(const KernelOptions& options,
+                                            const std::shared_ptr<Disk>& disk);
+  static std::unique_ptr<Kernel> open_newest(const KernelOptions& options,
+                                             const std::shared_ptr<Disk>& disk,
+                                             std::span<const uint64_t> snapshots);
   std::unique_ptr<Inner> inner_;
 };
 

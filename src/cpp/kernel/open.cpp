@@ -23,14 +23,39 @@ uint32_t process_fork_count() { return forks.load(std::memory_order_relaxed); }
 
 Kernel::Kernel() : inner_(std::make_unique<Inner>()) {}
 
-// Newest snapshot first; one that is damaged is passed over. Without any the log is read whole.
 std::unique_ptr<Kernel> Kernel::open(const KernelOptions& options) {
   watch_forks();
   if (options.fee_basis_points > 10'000)
     throw Error(ErrorCode::out_of_range, "fee_basis_points", options.fee_basis_points, 10'000);
   const std::shared_ptr<Disk> disk = Inner::disk_for(options);
+  if (!disk) return open_whole(options, disk);
+  constexpr int attempts = 3;
+  for (int attempt = 1;; ++attempt) {
+    const std::vector<uint64_t> snapshots = list_snapshots(*disk);
+    try {
+      return open_newest(options, disk, snapshots);
+    } catch (const Error& error) {
+      // A writer beside this reader may have dropped what an older snapshot goes on with.
+      const bool moved = options.read_only && error.code() == ErrorCode::corrupt &&
+                         list_snapshots(*disk) != snapshots;
+      if (!moved || attempt == attempts) throw;
+    }
+  }
+}
+
+std::unique_ptr<Kernel> Kernel::open_whole(const KernelOptions& options,
+                                           const std::shared_ptr<Disk>& disk) {
+  std::unique_ptr<Kernel> kernel(new Kernel);
+  kernel->inner_->prepare(options, disk);
+  kernel->inner_->begin_journal(std::nullopt);
+  return kernel;
+}
+
+// One that is damaged is passed over. Without any the log is read whole.
+std::unique_ptr<Kernel> Kernel::open_newest(const KernelOptions& options,
+                                            const std::shared_ptr<Disk>& disk,
+                                            std::span<const uint64_t> snapshots) {
   std::exception_ptr damaged;
-  const auto snapshots = disk ? list_snapshots(*disk) : std::vector<uint64_t>{};
   for (const uint64_t count : snapshots) {
     std::unique_ptr<Kernel> kernel(new Kernel);
     kernel->inner_->prepare(options, disk);
@@ -38,25 +63,16 @@ std::unique_ptr<Kernel> Kernel::open(const KernelOptions& options) {
     try {
       start = kernel->inner_->restore(count);
     } catch (const Error& error) {
-      const bool passed_over = error.code() == ErrorCode::corrupt ||
-                               error.code() == ErrorCode::log_version ||
-                               error.code() == ErrorCode::unusable_directory;
-      if (!passed_over) throw;
+      if (error.code() != ErrorCode::corrupt && error.code() != ErrorCode::log_version) throw;
       if (!damaged) damaged = std::current_exception();
       continue;
     }
     kernel->inner_->begin_journal(std::move(start));
     return kernel;
   }
-  std::unique_ptr<Kernel> kernel(new Kernel);
-  kernel->inner_->prepare(options, disk);
-  try {
-    kernel->inner_->begin_journal(std::nullopt);
-  } catch (const Error& error) {
-    if (error.code() == ErrorCode::compacted && damaged) std::rethrow_exception(damaged);
-    throw;
-  }
-  return kernel;
+  const std::vector<uint64_t> segments = list_segments(*disk);
+  if (damaged && !segments.empty() && segments.front() != 0) std::rethrow_exception(damaged);
+  return open_whole(options, disk);
 }
 
 Kernel::~Kernel() {

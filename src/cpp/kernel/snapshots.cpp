@@ -96,7 +96,7 @@ uint64_t Kernel::Inner::write_snapshot(const JournalStart& start, const Digest& 
   put(capability, hashes.capability, capabilities);
   file.add(policy, 1, hashes.policy,
            [&](SnapshotWriter& out) { out.put(epoch, std::string(program->text())); });
-  put(SnapshotSection::ledger, hashes.ledger, ledger);
+  put(SnapshotSection::ledger, hashes.ledger, this->ledger);
   put(task, hashes.task, tasks);
   put(mailbox, hashes.mailbox.value_or(Digest{}), durable);
   file.add(leaves, 1, {}, [&](SnapshotWriter& out) {

@@ -61,9 +61,10 @@ class StateCheck {
     const bool compacted = !numbers.empty() && numbers.front() != 0;
     if (compacted) {
       if (snapshots_.headers.empty())
-        throw Error(ErrorCode::compacted, segment_name(0), "no snapshot goes before what is kept");
-      folded_from = snapshots_.headers.begin()->first;
-      start = inner_.restore(folded_from).log;
+        throw Error(ErrorCode::corrupt, segment_name(0),
+                    "offset 0: the segment is missing, and no snapshot holds what was in it");
+      folded_from_ = snapshots_.headers.begin()->first;
+      start = inner_.restore(folded_from_).log;
     }
     ScanCallbacks callbacks;
     callbacks.unchecked = true;
@@ -76,7 +77,7 @@ class StateCheck {
 
   void compare(uint64_t count) {
     const auto found = snapshots_.headers.find(count);
-    if (found == snapshots_.headers.end() || count == folded_from) return;
+    if (found == snapshots_.headers.end() || count == folded_from_) return;
     if (inner_.state_hash().all != found->second.state_hash)
       throw Error(ErrorCode::corrupt, snapshot_path(count),
                   "offset 0: its state is not what the records come to", 0, count);
@@ -84,7 +85,7 @@ class StateCheck {
 
   void report(KernelVerification& verification) const {
     verification.state = inner_.state_hash();
-    verification.folded_from = folded_from;
+    verification.folded_from = folded_from_;
     verification.balanced = true;
     for (UnitId unit = 0; unit < inner_.ledger.unit_count(); ++unit) {
       const Ledger::Totals totals = inner_.ledger.totals(unit);
@@ -97,13 +98,14 @@ class StateCheck {
   std::shared_ptr<Disk> disk_;
   const SnapshotsFound& snapshots_;
   Kernel::Inner inner_;
-  uint64_t folded_from = 0;
+  uint64_t folded_from_ = 0;
 };
 
 }  // namespace
 
 KernelVerification verify_disk(const std::shared_ptr<Disk>& disk, uint32_t jobs,
                                const std::function<void(uint64_t, uint64_t)>& progress) {
+  if (jobs == 0) throw Error(ErrorCode::out_of_range, "jobs", jobs, 1024);
   KernelVerification verification;
   const SnapshotsFound snapshots = check_snapshots(*disk);
   StateCheck state(disk, snapshots);
