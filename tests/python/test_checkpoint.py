@@ -32,7 +32,7 @@ def key(name: str = NAME, seed: bytes = SEED) -> hanse.SigningKey:
 def refused(text: object, public: str | None = None, **options: object) -> str:
     with pytest.raises(hanse.StorageError) as caught:
         hanse.verify_checkpoint(text, public or key().public_key, **options)  # type: ignore[arg-type]
-    assert caught.value.name == "CheckpointInvalid"
+    assert caught.value.name == "LogCorrupt"
     return caught.value.detail
 
 
@@ -112,7 +112,7 @@ def test_a_note_with_two_signatures_holds_for_each_signer_and_passes_over_strang
 def test_what_is_no_note_is_refused(text: object) -> None:
     with pytest.raises((hanse.StorageError, hanse.InvalidError)) as caught:
         hanse.verify_checkpoint(text, key().public_key)  # type: ignore[arg-type]
-    assert caught.value.name in ("CheckpointInvalid", "WrongType")
+    assert caught.value.name in ("LogCorrupt", "WrongType")
 
 
 @pytest.mark.parametrize(

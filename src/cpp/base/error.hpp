@@ -75,8 +75,6 @@ namespace hanse {
   X(6006, poisoned, "Poisoned", storage)                                  \
   X(6007, unusable_directory, "UnusableDirectory", storage)               \
   X(6008, extent_missing, "ExtentMissing", storage)                       \
-  X(6009, compacted, "Compacted", storage)                                \
-  X(6010, checkpoint_invalid, "CheckpointInvalid", storage)               \
   X(7001, latent_incompatible, "LatentIncompatible", latent)              \
   X(7002, latent_corrupt, "LatentCorrupt", latent)                        \
   X(7003, position_overlap, "PositionOverlap", latent)                    \

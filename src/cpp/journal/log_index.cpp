@@ -51,7 +51,7 @@ void LogIndex::forget_before(uint64_t number, Position oldest) {
 
 const BatchPlace& LogIndex::find(Position position) {
   if (position < oldest_) {
-    throw Error(ErrorCode::compacted, "position",
+    throw Error(ErrorCode::unknown_event, "position",
                 std::to_string(position) + " was dropped; the oldest record kept is " +
                     std::to_string(oldest_),
                 0, oldest_);

@@ -45,7 +45,7 @@ std::vector<Digest> MerkleTree::frontier() const {
 const Digest& MerkleTree::node(size_t height, uint64_t index) const {
   const Level& level = levels_[height];
   if (index < level.first)
-    throw Error(ErrorCode::compacted, "leaves",
+    throw Error(ErrorCode::unknown_event, "leaves",
                 "those before " + std::to_string(base_) + " were not loaded", 0, base_);
   return level.nodes[index - level.first];
 }

@@ -21,7 +21,7 @@ class MerkleTree {
   uint64_t base() const { return base_; }  // leaves before it are not known
   std::vector<Digest> frontier() const;    // of all leaves
   uint64_t count() const;
-  // These throw compacted where they need what lies before base().
+  // These throw unknown_event where they need what lies before base().
   Digest leaf(uint64_t index) const;
   Digest root() const { return root_at(count()); }
   Digest root_at(uint64_t count) const;  // of the first `count` leaves; throws out_of_range

@@ -39,7 +39,7 @@ _DASH = "\u2014 "
 
 
 def _invalid(detail: str) -> NoReturn:
-    refuse("CheckpointInvalid", "checkpoint", detail)
+    refuse("LogCorrupt", "checkpoint", detail)
 
 
 def _check_name(name: str) -> None:
@@ -187,7 +187,7 @@ def verify_checkpoint(text: str, public_key: str, *, origin: str | None = None) 
 
     Signatures of others are passed over, as the standard says; one of this key that doesn't hold
     refuses the note. origin: what the log must be called; None: as the key. Raises StorageError
-    (CheckpointInvalid), InvalidError where the key itself is malformed.
+    (LogCorrupt), InvalidError where the key itself is malformed.
     """
     from cryptography.exceptions import InvalidSignature
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey

@@ -31,7 +31,7 @@ __all__ = ["main"]
 AGENTS_MAX = 10_000_000
 TASKS_MAX = 1_000_000
 BATCH_MAX = 8_192
-_AT_FAULT = ("LogCorrupt", "ExtentMissing", "CheckpointInvalid", "Invariant")
+_AT_FAULT = ("LogCorrupt", "ExtentMissing", "Invariant")
 THREADS_MAX = 1_024
 
 

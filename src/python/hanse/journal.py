@@ -192,7 +192,7 @@ class Journal:
 
         keep: so many of the newest records stay. snapshots: 2 relies on the older of the newest two
         intact snapshots, so that one may be damaged later; 1 on the newest. What was dropped can't
-        be read as events or entries any more: StorageError (Compacted) names the oldest record
+        be read as events or entries any more: NotFoundError (UnknownEvent) names the oldest record
         kept. Raises StorageError, InvalidError.
         """
         freed, oldest, count = self._kernel._core.compact(keep, snapshots)
