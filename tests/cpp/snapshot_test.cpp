@@ -295,7 +295,7 @@ TEST(Snapshot, BytesThatNoStateCouldHaveAreRefused) {
     if (section == SnapshotSection::agent) AgentTable().decode(in);
     if (section == SnapshotSection::ledger) Ledger().decode(in);
     if (section == SnapshotSection::task) TaskTable().decode(in);
-    if (section == SnapshotSection::mailbox) DurableTable().decode(in);
+    if (section == SnapshotSection::mailbox) DurableTable().decode(in, 1000);
     if (section == SnapshotSection::capability) CapabilityStore().decode(in);
   };
   using enum SnapshotSection;

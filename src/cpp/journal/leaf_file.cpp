@@ -101,15 +101,6 @@ uint64_t LeafFile::write(uint64_t first, std::span<const Digest> leaves) const {
   return blocks * leaves_in_block;
 }
 
-uint64_t LeafFile::verify(std::vector<Digest>& leaves_out) const {
-  leaves_out.clear();
-  if (!disk_.exists(leaf_file_name)) return 0;
-  const uint64_t size = disk_.open(leaf_file_name, OpenMode::read)->size();
-  const uint64_t blocks = size / block_size;
-  if (blocks > 1) leaves_out = read((blocks - 1) * leaves_in_block);
-  return leaves_out.size();
-}
-
 std::vector<Digest> leaves_before(Disk& disk, const LogStart& start,
                                   std::span<const Digest> last_leaves, bool records_complete) {
   std::vector<Digest> leaves;

@@ -31,8 +31,6 @@ class LeafFile {
   // Puts whole blocks from leaf `first` on, a multiple of leaves_in_block, and syncs. -> how many
   // leaves of `leaves` they took.
   uint64_t write(uint64_t first, std::span<const Digest> leaves) const;
-  // -> how many leaves are there, all of them checked.
-  uint64_t verify(std::vector<Digest>& leaves_out) const;
 
  private:
   Disk& disk_;

@@ -115,12 +115,12 @@ uint64_t Kernel::Inner::write_snapshot(const JournalStart& start, const Digest& 
 
 void Kernel::Inner::decode_section(const SectionEntry& entry, SnapshotReader& in,
                                    JournalStart& start) {
-  const auto decode = [&](auto& table) {
+  const auto decode = [&](auto& table, auto... rest) {
     constexpr uint16_t newest = std::decay_t<decltype(table)>::snapshot_version;
     if (entry.version == 0 || entry.version > newest)
       throw Error(ErrorCode::log_version, snapshot_section_name(entry.section), entry.version,
                   newest);
-    table.decode(in);
+    table.decode(in, rest...);
   };
   switch (entry.section) {
     case SnapshotSection::kernel:
@@ -141,7 +141,7 @@ void Kernel::Inner::decode_section(const SectionEntry& entry, SnapshotReader& in
     case SnapshotSection::task:
       return decode(tasks);
     case SnapshotSection::mailbox:
-      return decode(durable);
+      return decode(durable, agents.count());
     case SnapshotSection::leaves:
       in.table([&](size_t i, FieldReader& fields) {
         in.require(i < leaves_in_block, "leaves");
@@ -296,7 +296,7 @@ void Kernel::Inner::run_keeper() {
     if (stopping) return;
     lock.unlock();
     const uint64_t written = journal->status().size_bytes + dropped;
-    if (written - taken_at >= options.snapshot_every_bytes) {
+    if (written >= taken_at + options.snapshot_every_bytes) {
       // One that fails is tried again when as much has been written again: the journal, which is
       // what counts, says itself when it is at fault.
       taken_at = written;
