@@ -14,6 +14,7 @@
 #include "kernel/history.hpp"
 #include "kernel/kernel.hpp"
 #include "kernel/records.hpp"
+#include "kernel/snapshot.hpp"
 
 namespace hanse {
 
@@ -115,13 +116,30 @@ struct Kernel::Inner {
   uint64_t armed_deadline_ns = UINT64_MAX;
   std::atomic<int> notify_fd{-1};
 
+  // Snapshots.
+  std::mutex snapshot_mutex;  // one snapshot or compaction at a time; before `writer`
+  std::thread keeper;         // takes them as the journal grows; wakes with the flusher's mutex
+  std::condition_variable keeper_wake;
+  std::atomic<uint64_t> keeper_failures{0};  // snapshots that it could not take
+
   // --- open.cpp
-  void open(const KernelOptions& given);
+  static std::shared_ptr<Disk> disk_for(const KernelOptions& options);
+  void prepare(const KernelOptions& given, std::shared_ptr<Disk> on);
+  void begin_journal(std::optional<JournalStart> start);
   void replay(Position position, Bytes record);
-  void start();
+  void start_threads();
   void stop();
   void run_flusher();
   void redeliver_unfinished();
+
+  // --- snapshots.cpp
+  JournalStart restore(uint64_t count);  // into what was just prepared; throws corrupt, log_version
+  void decode_section(const SectionEntry& entry, SnapshotReader& in, JournalStart& start);
+  uint64_t write_snapshot(const JournalStart& start, const Digest& root) const;
+  SnapshotInfo snapshot();
+  CompactionInfo compact(Position keep_from, uint32_t snapshots);
+  Position retained_from() const;
+  void run_keeper();
 
   // --- checks; the writer's mutex is held unless said otherwise
   void check_open() const;               // closed, forked, poisoned; needs no mutex

@@ -40,6 +40,11 @@ struct KernelOptions {
   std::shared_ptr<Clock> clock;   // null: the system's
   std::shared_ptr<Disk> disk;     // null: real files in `directory`
   bool background = true;         // a flusher thread; false: the caller flushes (simulation)
+  // With `background`: a snapshot whenever the journal has grown by so many bytes; 0: never.
+  uint64_t snapshot_every_bytes = uint64_t(256) << 20;
+  // After such a snapshot, records that it holds and that are beyond either of these are dropped.
+  std::optional<uint64_t> retain_bytes;  // of segments
+  std::optional<uint64_t> retain_ns;     // of age
   MailboxOptions mailbox;
   uint32_t shard_count = 1;  // 1 … 64, of the mailboxes: see kernel/sharding.cpp
   LatentPoolOptions latents;
@@ -138,6 +143,19 @@ struct ConceptHashes {
   Digest agent{}, capability{}, policy{}, ledger{}, task{}, all{};
   // Of durable boxes; none while there never was one, so that older journals keep their hash.
   std::optional<Digest> mailbox;
+};
+
+struct SnapshotInfo {
+  uint64_t count = 0;  // records that it holds
+  uint64_t size_bytes = 0;
+  bool taken = false;  // by this call; else there was one of this position
+  Digest state_hash{};
+};
+
+struct CompactionInfo {
+  uint64_t freed_bytes = 0;
+  Position oldest = 0;  // the first record that is still there
+  uint64_t count = 0;   // of the snapshot that was relied on; 0: none was, and nothing was dropped
 };
 
 class Kernel {
@@ -371,6 +389,15 @@ class Kernel {
   ConceptHashes state_hash() const;
   void flush();
   uint64_t durable_count() const;
+
+  // The state as of everything appended so far, folded from the journal beside the live state and
+  // written to disk; writers go on meanwhile. Takes as much memory again as the state. Throws
+  // read_only, storage_full, storage_failed, quota_exceeded, and unusable_directory in memory mode.
+  SnapshotInfo snapshot();
+  std::vector<SnapshotInfo> snapshots();  // those on disk, newest first; damaged ones left out
+  // Drops sealed segments that the oldest of the newest `snapshots` (1 or 2) intact snapshots
+  // holds; the newest `keep` records stay. Proofs of every position can still be made.
+  CompactionInfo compact(uint64_t keep, uint32_t snapshots = 2);
   // Written (8 bytes) by the flusher when the durable watermark moves; -1: none. For event loops.
   void set_notify_fd(int fd);
   void request_flush();  // wakes the flusher; never blocks
@@ -381,16 +408,27 @@ class Kernel {
 
  private:
   Kernel();
+  static std::unique_ptr<Kernel> open_whole(const KernelOptions& options,
+                                            const std::shared_ptr<Disk>& disk);
+  static std::unique_ptr<Kernel> open_newest(const KernelOptions& options,
+                                             const std::shared_ptr<Disk>& disk,
+                                             std::span<const uint64_t> snapshots);
   std::unique_ptr<Inner> inner_;
 };
 
-// Offline: verify_journal, then the fold. Throws the first corruption.
+// Offline: verify_journal, every snapshot and the leaf file, and the fold, which must have the
+// state hash of each snapshot at its position. Throws the first corruption. Of a journal whose
+// first segments were dropped, what is left is checked: see journal.oldest.
 struct KernelVerification {
   VerifyReport journal;
   ConceptHashes state;
   bool balanced = false;  // debits = credits in every unit
+  uint64_t snapshot_count = 0;
+  uint64_t folded_from = 0;  // 0: from the first record; else from the snapshot of that position
 };
-KernelVerification verify_directory(const std::string& directory,
+KernelVerification verify_directory(const std::string& directory, uint32_t jobs,
                                     const std::function<void(uint64_t, uint64_t)>& progress);
+KernelVerification verify_disk(const std::shared_ptr<Disk>& disk, uint32_t jobs,
+                               const std::function<void(uint64_t, uint64_t)>& progress);
 
 }  // namespace hanse

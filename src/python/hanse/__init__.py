@@ -7,6 +7,13 @@ same rules, and leave evidence that anyone can check. Start with `hanse.open`.
 from . import errors
 from .agent import Agent, Agents
 from .capability import Capabilities, Matches, Space
+from .checkpoint import (
+    Checkpoint,
+    SigningKey,
+    verify_checkpoint,
+    verify_consistency,
+    verify_receipt,
+)
 from .durable import DurableBox, DurableDeadLetter, Outbox
 from .errors import (
     BudgetError,
@@ -24,7 +31,16 @@ from .errors import (
 )
 from .history import Entries, EntryKind
 from .index import CapabilityIndex, ExplainedResult, SearchResult
-from .journal import Event, Journal, JournalStatus, Proof, Verification, verify
+from .journal import (
+    Compaction,
+    Event,
+    Journal,
+    JournalStatus,
+    Proof,
+    Snapshot,
+    Verification,
+    verify,
+)
 from .kernel import AgentView, Kernel, ManualClock, open
 from .latent import Latent, LatentInfo, LatentPoolStatus, Latents, Prefixes
 from .latent_exchange import LatentExchange, LatentReader, RemoteLatent
@@ -69,6 +85,8 @@ __all__ = [
     "BusyError",
     "Capabilities",
     "CapabilityIndex",
+    "Checkpoint",
+    "Compaction",
     "ConflictError",
     "DeadLetter",
     "Decision",
@@ -128,7 +146,9 @@ __all__ = [
     "SearchResult",
     "ShardReport",
     "Shards",
+    "SigningKey",
     "Skills",
+    "Snapshot",
     "Space",
     "StorageError",
     "Stored",
@@ -154,5 +174,8 @@ __all__ = [
     "realignment",
     "rope_shift",
     "verify",
+    "verify_checkpoint",
+    "verify_consistency",
+    "verify_receipt",
     "where",
 ]

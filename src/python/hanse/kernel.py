@@ -337,6 +337,9 @@ def open(
     background: bool = True,
     shards: int = 1,
     digest: bool = False,
+    snapshot_every: int | None = None,
+    retain_bytes: int | None = None,
+    retain_ns: int | None = None,
 ) -> Kernel:
     """Opens a kernel: in a directory (created where it is missing), or in memory only.
 
@@ -346,8 +349,11 @@ def open(
     bytes. fee_basis_points: of a worker's fee, fixed when the journal is created. disk (instead of
     a directory) and background=False (no flusher thread) are for tests and simulation. shards:
     1 … 64 threads for messages, see kernel.shards. digest: keep a hash of all messages that were
-    handled, kernel.mailboxes.digest, which costs a hash of each payload. Raises
-    StorageError (Locked, LogCorrupt …), InvalidError.
+    handled, kernel.mailboxes.digest, which costs a hash of each payload.
+    snapshot_every: bytes of journal after which a background thread takes a snapshot (None: 256
+    MiB; 0: never). retain_bytes, retain_ns: after such a snapshot, segments that it holds are
+    dropped beyond so many bytes or such an age; None keeps all. Raises StorageError (Locked,
+    LogCorrupt …), InvalidError.
     """
     path = None if directory is None else path_of(directory)
     if clock is not None and not isinstance(clock, ManualClock):
@@ -365,6 +371,9 @@ def open(
         background,
         shards,
         digest,
+        snapshot_every,
+        retain_bytes,
+        retain_ns,
     )
     durable = path is not None or disk is not None
     return Kernel(core, path, durability or ("each" if durable else "memory"))
