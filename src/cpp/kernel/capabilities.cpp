@@ -22,6 +22,11 @@ uint32_t Kernel::create_space(AgentId actor, const SpaceSpec& spec) {
   return space;
 }
 
+uint32_t Kernel::find_space(std::string_view name) const {
+  inner_->check_open();
+  return inner_->capabilities.space_find(name);
+}
+
 uint32_t Kernel::space(std::string_view name) const {
   inner_->check_open();
   const uint32_t found = inner_->capabilities.space_find(name);

@@ -44,6 +44,24 @@ enum class RecordType : uint16_t {
   account_opened = 41,
   budget_set = 42,
   settled = 43,
+  // 60 to 69 are the agents', 70 to 79 the tasks' and the people's.
+  identity_changed = 60,
+  agent_moved = 61,
+  agent_narrowed = 62,
+  reclaimed = 63,
+  steered = 64,
+  rated = 65,
+  role_set = 66,
+  reputation_terms = 67,
+  passport_admitted = 68,
+  tasked = 70,
+  task_started = 71,
+  task_returned = 72,
+  task_verified = 73,
+  task_unknown = 74,
+  cancelled = 75,
+  approval_answered = 76,
+  attention_set = 77,
 };
 const char* record_type_name(RecordType type);
 

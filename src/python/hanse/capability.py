@@ -98,13 +98,15 @@ class Capabilities:
     def _space(self, name: str, lenient: bool = False) -> int:
         """The number of a space. lenient: "default" need not be there yet."""
         known = self._spaces.get(name)
-        if known is None:
-            try:
-                known = self._spaces[name] = self._kernel._core.space(name)
-            except NotFoundError:
-                if not lenient or name != "default":
-                    raise
-                return _core.SPACE_NONE
+        if known is not None:
+            return known
+        if lenient and name == "default":
+            found = self._kernel._core.find_space(name)
+            if found == _core.SPACE_NONE:
+                return found
+            self._spaces[name] = found
+            return found
+        known = self._spaces[name] = self._kernel._core.space(name)
         return known
 
     def create_space(self, name: str, dim: int, *, metric: str = "cosine", model: str = "") -> int:
