@@ -6,8 +6,10 @@
 #include <functional>
 #include <unordered_map>
 
+#include "kernel/agent_records.hpp"
 #include "kernel/entries.hpp"
 #include "kernel/records.hpp"
+#include "kernel/task_records.hpp"
 
 namespace hanse {
 

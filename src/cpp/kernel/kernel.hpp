@@ -181,6 +181,7 @@ class Kernel {
   // new in its history is added. Throws identity_fork, broken_lineage, key_retired. The caller has
   // checked signatures and proofs.
   AgentId admit(AgentId actor, const PassportAdmission& passport);
+  std::vector<OfferHeld> offers_of(AgentId agent) const;  // in all spaces
 
   // --- reputation and roles (kernel/reputation.cpp)
   Position set_reputation_terms(AgentId actor, const ReputationTerms& terms);  // the root's

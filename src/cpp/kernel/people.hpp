@@ -43,6 +43,15 @@ struct PassportAdmission {
   std::vector<NamedStanding> standings;
 };
 
+// An offer that can be found, as a passport shows it.
+struct OfferHeld {
+  std::string space;
+  uint32_t offer = 0, version = 0;
+  int64_t price = 0;
+  uint8_t tier = 0;
+  uint64_t skills = 0;
+};
+
 struct CostAsked {
   std::optional<std::string> task_class;
   std::optional<uint8_t> tier;

@@ -160,6 +160,23 @@ CostFound Kernel::cost(AgentId actor, const CostAsked& asked) const {
 
 // --- passports
 
+std::vector<OfferHeld> Kernel::offers_of(AgentId agent) const {
+  const Inner& in = *inner_;
+  std::lock_guard lock(in.writer);
+  in.check_open();
+  const uint32_t index = in.agents.index_checked(agent);
+  std::vector<OfferHeld> offers;
+  for (uint32_t space = 0; space < in.capabilities.space_count(); ++space) {
+    for (uint32_t i = 0; i < in.capabilities.row_count(space); ++i) {
+      const CapabilityStore::Row row = in.capabilities.row(space, i);
+      if (row.found && row.agent == index)
+        offers.push_back({in.capabilities.space(space).name, row.offer, row.version, row.price,
+                          row.tier, row.skills});
+    }
+  }
+  return offers;
+}
+
 namespace {
 
 // Where two histories of one identity part; the number of entries that they share.

@@ -244,7 +244,8 @@ void Kernel::Inner::commit_escalation(uint32_t actor, uint32_t index, uint64_t l
 // Looks at every row, so only where the task would end otherwise. The mutex is held.
 bool Kernel::Inner::busy_but_affordable(uint32_t actor, const DispatchRequest& request) const {
   const Feasible& f = request.feasible;
-  const auto price_max = std::min(f.price_max, int64_t(std::min<uint64_t>(request.budget, INT64_MAX)));
+  const auto price_max =
+      std::min(f.price_max, int64_t(std::min<uint64_t>(request.budget, INT64_MAX)));
   for (uint32_t i = 0; i < capabilities.row_count(request.space); ++i) {
     const CapabilityStore::Row row = capabilities.row(request.space, i);
     if (!row.found || row.agent == actor || capabilities.has_slot(request.space, i)) continue;

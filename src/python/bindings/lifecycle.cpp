@@ -56,7 +56,8 @@ py::array_t<uint64_t> time_dispatch(KernelHandle& handle, AgentId actor, py::obj
   request.payload = bytes.view();
   request.budget = unsigned_of(budget, "budget");
   request.unit = unsigned_of<UnitId>(unit, "unit");
-  py::array_t<uint64_t> spent = new_array<uint64_t>(unsigned_of<uint32_t>(count, "count", 1u << 24));
+  py::array_t<uint64_t> spent =
+      new_array<uint64_t>(unsigned_of<uint32_t>(count, "count", 1u << 24));
   const std::span<uint64_t> out = span_out(spent);
   unlocked([&] {
     for (uint64_t& ns : out) {
@@ -103,7 +104,7 @@ void register_lifecycle(py::module_&, KernelClass& kernel_class) {
              return on_task(handle, task,
                             [&](Kernel& k, TaskId id) { return k.start_task(actor, id); });
            })
-      .def("give_back",
+      .def("give_back_task",
            [](KernelHandle& handle, AgentId actor, py::object task) {
              const Position at = on_task(
                  handle, task, [&](Kernel& k, TaskId id) { return k.give_back(actor, id); });
@@ -118,9 +119,8 @@ void register_lifecycle(py::module_&, KernelClass& kernel_class) {
       .def("verify_task",
            [](KernelHandle& handle, AgentId actor, py::object task, py::object good) {
              const bool yes = truth_of(good, "good");
-             return on_task(handle, task, [&](Kernel& k, TaskId id) {
-               return k.verify_task(actor, id, yes);
-             });
+             return on_task(handle, task,
+                            [&](Kernel& k, TaskId id) { return k.verify_task(actor, id, yes); });
            })
       .def("cancel", &cancel)
       .def("task_more", &task_more)

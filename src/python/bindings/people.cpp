@@ -236,6 +236,16 @@ void register_people(py::module_& module, KernelClass& kernel_class) {
              const uint64_t units = unsigned_of(per_day, "per_day");
              return unlocked([&] { return kernel.set_attention(actor, id, units); });
            })
+      .def("offers_of",
+           [](KernelHandle& handle, py::object agent) {
+             Kernel& kernel = handle.open();
+             const AgentId id = unsigned_of(agent, "agent");
+             py::list rows;
+             for (const OfferHeld& offer : unlocked([&] { return kernel.offers_of(id); }))
+               rows.append(py::make_tuple(offer.space, offer.offer, offer.version, offer.price,
+                                          offer.tier, offer.skills));
+             return rows;
+           })
       .def("record_bytes", [](KernelHandle& handle, py::object position) {
         Kernel& kernel = handle.open();
         const Position at = unsigned_of(position, "position");

@@ -44,8 +44,8 @@ Terms terms_of(py::object space, py::object price_max, py::object tier_min, py::
 }
 
 void more_terms(Terms& terms, py::object parent, py::object lease_ns, py::object verifier,
-                py::object verifier_role, py::object role, py::object approval,
-                py::object approver, py::object answer_by_ns) {
+                py::object verifier_role, py::object role, py::object approval, py::object approver,
+                py::object answer_by_ns) {
   const auto id_of = [](py::handle value, const char* field) {
     return value.is_none() ? id_none : unsigned_of(value, field);
   };

@@ -7,6 +7,7 @@ same rules, and leave evidence that anyone can check. Start with `hanse.open`.
 from . import errors
 from .agent import Agent, Agents
 from .capability import Capabilities, Matches, Space
+from .costs import Cost, Odds
 from .durable import DurableBox, DurableDeadLetter, Outbox
 from .errors import (
     BudgetError,
@@ -23,6 +24,7 @@ from .errors import (
     TimedOutError,
 )
 from .history import Entries, EntryKind
+from .identity import Entry, Lineage, SigningKey, did_key, key_of_did
 from .index import CapabilityIndex, ExplainedResult, SearchResult
 from .journal import Event, Journal, JournalStatus, Proof, Verification, verify
 from .kernel import AgentView, Kernel, ManualClock, open
@@ -31,6 +33,7 @@ from .latent_exchange import LatentExchange, LatentReader, RemoteLatent
 from .latent_spec import LatentSpec
 from .latent_tier import DiskTier, Stored
 from .ledger import Account, Ledger, Totals, Usage
+from .lifecycle import Conditions
 from .mailbox import (
     Batch,
     Box,
@@ -44,11 +47,15 @@ from .mailbox import (
     Trace,
 )
 from .outcome import Outcome, TransferOutcome
+from .passport import Passport, Passports
+from .people import ApprovalItem, People
 from .policy import Decision, Policy
 from .reply import Reply
+from .reputation import Reputation, Role, Standing
 from .requests import Replies
+from .routing import Router, RouterReport
 from .search import Explanation, Ranking, Skills, Where, all_of, any_of, none_of, where
-from .task import Economics, LatentManifest, Receipt, Receipts, Task, Tasks
+from .task import Economics, LatentManifest, Receipt, Receipts, Task, TaskConditions, Tasks
 from .topics import Publication, Topics
 from .transfer import Budget, Hold, HoldState, Moves, TransferFlag, TransferKind
 from .transform import Quantised, Realignment, quantise, realignment, rope_shift
@@ -60,6 +67,7 @@ __all__ = [
     "Agent",
     "AgentView",
     "Agents",
+    "ApprovalItem",
     "Batch",
     "Box",
     "Budget",
@@ -67,7 +75,9 @@ __all__ = [
     "BusyError",
     "Capabilities",
     "CapabilityIndex",
+    "Conditions",
     "ConflictError",
+    "Cost",
     "DeadLetter",
     "Decision",
     "DeniedError",
@@ -77,6 +87,7 @@ __all__ = [
     "DurableDeadLetter",
     "Economics",
     "Entries",
+    "Entry",
     "EntryKind",
     "Event",
     "ExplainedResult",
@@ -100,6 +111,7 @@ __all__ = [
     "LatentSpec",
     "Latents",
     "Ledger",
+    "Lineage",
     "MailboxCounters",
     "Mailboxes",
     "ManualClock",
@@ -107,8 +119,12 @@ __all__ = [
     "Message",
     "Moves",
     "NotFoundError",
+    "Odds",
     "Outbox",
     "Outcome",
+    "Passport",
+    "Passports",
+    "People",
     "Policy",
     "Prefixes",
     "Proof",
@@ -122,12 +138,19 @@ __all__ = [
     "RemoteLatent",
     "Replies",
     "Reply",
+    "Reputation",
+    "Role",
+    "Router",
+    "RouterReport",
     "SearchResult",
+    "SigningKey",
     "Skills",
     "Space",
+    "Standing",
     "StorageError",
     "Stored",
     "Task",
+    "TaskConditions",
     "TaskDelivery",
     "Tasks",
     "TimedOutError",
@@ -142,7 +165,9 @@ __all__ = [
     "Where",
     "all_of",
     "any_of",
+    "did_key",
     "errors",
+    "key_of_did",
     "none_of",
     "open",
     "quantise",
