@@ -103,6 +103,9 @@ struct Kernel::Inner {
   std::mutex history_mutex;  // taken before `writer`
   History history;           // derived; catches up when it is asked
   std::atomic<uint64_t> history_bytes{0};
+  // What check_memory knows; under the writer's mutex.
+  uint64_t memory_counted = 0, memory_promised = 0;
+  uint32_t memory_checks = 0;
   std::unique_ptr<Journal> journal;
   std::unique_ptr<LatentPool> latents;
   std::unique_ptr<Flow> flow;
@@ -136,9 +139,6 @@ struct Kernel::Inner {
   Lineage lineage(uint32_t agent) const;
   void require_policy(uint32_t actor, Action action, uint32_t resource, int64_t amount = 0);
   void check_memory(uint64_t more, const char* field);
-  uint64_t memory_used() const;
-  uint64_t memory_known = 0, memory_asked = 0;  // the sum, and what was asked for since
-  uint32_t memory_checks = 0;
   uint32_t check_publication(AgentId actor, const PublishRequest& request,
                              const CapabilityStore& store, uint32_t space, const Offers& offers,
                              std::span<uint32_t> indices_out);

@@ -78,26 +78,21 @@ void Kernel::Inner::require_policy(uint32_t actor, Action action, uint32_t resou
               agents.id_at(actor));
 }
 
-uint64_t Kernel::Inner::memory_used() const {
-  return agents.memory_bytes() + identities.memory_bytes() + reputation.memory_bytes() +
-         capabilities.memory_bytes() + ledger.memory_bytes() + tasks.memory_bytes() +
-         journal->memory_bytes() + flow->mailboxes.memory_bytes() + durable.memory_bytes() +
-         latents->memory_bytes() + history_bytes.load();
-}
-
-// Summing everything costs more than a dispatch. So the sum stands for up to 64 small commands,
-// while there is room for many times what they asked for.
+// Counting takes a dozen locks and a look at each block, so it is done at every 64th command, and
+// at each once what was promised since could fill a quarter of what was free.
 void Kernel::Inner::check_memory(uint64_t more, const char* field) {
-  constexpr uint32_t checks_max = 64;
-  constexpr uint64_t room = 16;
-  memory_asked += more;
-  const bool near = memory_known == 0 || memory_known + room * memory_asked > options.memory_max;
-  if (!near && ++memory_checks < checks_max) return;
-  memory_checks = 0;
-  memory_asked = 0;
-  memory_known = memory_used();
-  if (memory_known + more > options.memory_max)
-    throw Error(ErrorCode::quota_exceeded, field, memory_known + more, options.memory_max);
+  constexpr uint32_t checks_a_count = 64;
+  const uint64_t free = options.memory_max - std::min(memory_counted, uint64_t(options.memory_max));
+  if (memory_checks++ % checks_a_count == 0 || more + memory_promised > free / 4) {
+    memory_counted = agents.memory_bytes() + identities.memory_bytes() + reputation.memory_bytes() +
+                     capabilities.memory_bytes() + ledger.memory_bytes() + tasks.memory_bytes() +
+                     journal->memory_bytes() + flow->mailboxes.memory_bytes() +
+                     durable.memory_bytes() + latents->memory_bytes() + history_bytes.load();
+    memory_promised = 0;
+    if (memory_counted + more > options.memory_max)
+      throw Error(ErrorCode::quota_exceeded, field, memory_counted + more, options.memory_max);
+  }
+  memory_promised += more;
 }
 
 uint64_t Kernel::Inner::next_time_ns() { return std::max(last_time_ns + 1, clock->now_ns()); }

@@ -98,15 +98,11 @@ class Capabilities:
     def _space(self, name: str, lenient: bool = False) -> int:
         """The number of a space. lenient: "default" need not be there yet."""
         known = self._spaces.get(name)
-        if known is not None:
-            return known
-        if lenient and name == "default":
-            found = self._kernel._core.find_space(name)
-            if found == _core.SPACE_NONE:
-                return found
-            self._spaces[name] = found
-            return found
-        known = self._spaces[name] = self._kernel._core.space(name)
+        if known is None:
+            core = self._kernel._core
+            if lenient and name == "default" and core.space_find(name) == _core.SPACE_NONE:
+                return _core.SPACE_NONE
+            known = self._spaces[name] = core.space(name)
         return known
 
     def create_space(self, name: str, dim: int, *, metric: str = "cosine", model: str = "") -> int:
