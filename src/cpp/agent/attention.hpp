@@ -6,6 +6,7 @@
 #include <map>
 
 #include "base/bytes.hpp"
+#include "base/snapshot.hpp"
 
 namespace hanse {
 
@@ -29,6 +30,10 @@ class AttentionTable {
     for (const auto& [human, daily] : of_)
       writer.put(human), writer.put(daily.per_day), writer.put(daily.day);
   }
+
+  static constexpr uint16_t snapshot_version = 1;
+  void encode(SnapshotWriter& out) const;
+  void decode(SnapshotReader& in);
 
  private:
   std::map<uint32_t, Daily> of_;

@@ -18,6 +18,7 @@
 #include "base/hash.hpp"
 #include "base/hash_map.hpp"
 #include "base/ids.hpp"
+#include "base/snapshot.hpp"
 
 namespace hanse {
 
@@ -40,6 +41,12 @@ struct IdentityEntry {
   std::string text;                // model, embodiment
   std::vector<uint8_t> signature;  // of `identity_statement`; empty: revoked by who is above
   Position position = position_none;
+
+  template <class Coder, class Self>
+  static void each_field(Coder& coder, Self& self) {
+    coder(self.step, self.previous, self.signer, self.key, self.text, self.signature,
+          self.position);
+  }
 };
 
 // What is signed: "hanse/identity/1", the identifier, u32 index, u8 step, previous, signer, key,
@@ -73,6 +80,9 @@ class IdentityTable {
 
   Digest state_hash() const;
   uint64_t memory_bytes() const;
+  static constexpr uint16_t snapshot_version = 1;
+  void encode(SnapshotWriter& out) const;
+  void decode(SnapshotReader& in);
 
  private:
   std::unordered_map<uint32_t, IdentityHistory> of_;

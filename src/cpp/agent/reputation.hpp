@@ -21,6 +21,7 @@
 #include "base/bytes.hpp"
 #include "base/hash.hpp"
 #include "base/ids.hpp"
+#include "base/snapshot.hpp"
 
 namespace hanse {
 
@@ -42,6 +43,11 @@ struct Standing {
   uint64_t mean() const {
     return (success + verdict_weight) * 1'000'000 / (success + failure + 2 * verdict_weight);
   }
+
+  template <class Coder, class Self>
+  static void each_field(Coder& coder, Self& self) {
+    coder(self.success, self.failure, self.accepted, self.rejected, self.at_ns);
+  }
 };
 // What is left of `count` after `elapsed_ns`: count * 2^-(elapsed / half life), rounded down at
 // each of 16 binary digits of the fraction.
@@ -54,6 +60,11 @@ struct Role {
   uint64_t mean_min = 0;     // millionths
   uint64_t weight_min = 0;   // millionths of a verdict
   uint64_t permissions = 0;  // all of these
+
+  template <class Coder, class Self>
+  static void each_field(Coder& coder, Self& self) {
+    coder(self.name, self.task_class, self.mean_min, self.weight_min, self.permissions);
+  }
 };
 
 class ReputationTable {
@@ -89,6 +100,9 @@ class ReputationTable {
 
   Digest state_hash() const;
   uint64_t memory_bytes() const;
+  static constexpr uint16_t snapshot_version = 1;
+  void encode(SnapshotWriter& out) const;
+  void decode(SnapshotReader& in);
 
  private:
   struct Counted {  // by task: the last verdict on it
@@ -96,6 +110,12 @@ class ReputationTable {
     uint32_t weight = 0, worker = index_none;
     uint16_t task_class = 0;
     bool success = false, rated = false, self_dealing = false;
+
+    template <class Coder, class Self>
+    static void each_field(Coder& coder, Self& self) {
+      coder(self.at_ns, self.weight, self.worker, self.task_class, self.success, self.rated,
+            self.self_dealing);
+    }
   };
   static uint64_t key(uint32_t worker, uint16_t task_class) {
     return uint64_t(worker) << 16 | task_class;

@@ -64,6 +64,25 @@ void AttemptTable::judged(uint32_t worker, std::vector<Attempt>& attempts_out) c
       attempts_out.push_back(attempt);
 }
 
+void AttemptTable::encode(SnapshotWriter& out) const {
+  out.table(attempts_.size(), [&](size_t i, FieldWriter& fields) { fields(attempts_[i]); });
+}
+
+void AttemptTable::decode(SnapshotReader& in) {
+  in.table([&](size_t at, FieldReader& fields) {
+    Attempt attempt;
+    fields(attempt);
+    in.require(at < index_none && attempt.ending <= Ending::lost, "attempt.ending");
+    const Ending ending = attempt.ending;
+    const uint64_t spend = attempt.spend;
+    attempt.ending = Ending::open;
+    attempt.spend = 0;
+    apply_start(attempt);
+    apply_spend(attempt.task, spend);
+    if (ending != Ending::open) apply_end(attempt.task, ending, attempt.judged_at);
+  });
+}
+
 uint64_t AttemptTable::memory_bytes() const {
   constexpr uint64_t tree_node_overhead = 32;  // of std::map: three pointers and a colour
   return attempts_.capacity() * sizeof(Attempt) + last_.capacity() * sizeof(uint32_t) +

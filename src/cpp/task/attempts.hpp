@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "base/ids.hpp"
+#include "base/snapshot.hpp"
 #include "ledger/ledger.hpp"
 
 namespace hanse {
@@ -25,6 +26,12 @@ struct Attempt {
   uint64_t started_ns = 0;       // of the task: what a window is compared with
   uint64_t spend = 0;
   Position started_at = 0, judged_at = position_none;
+
+  template <class Coder, class Self>
+  static void each_field(Coder& coder, Self& self) {
+    coder(self.task, self.requester, self.worker, self.task_class, self.tier, self.ending,
+          self.first, self.started_ns, self.spend, self.started_at, self.judged_at);
+  }
 };
 
 // Of one class, tier and worker (index_none: all of the tier).
@@ -57,6 +64,9 @@ class AttemptTable {
   // Attempts of this worker that a verdict ended, oldest first, from `first` on.
   void judged(uint32_t worker, std::vector<Attempt>& attempts_out) const;
   uint64_t count() const { return attempts_.size(); }
+
+  void encode(SnapshotWriter& out) const;  // as part of the tasks'
+  void decode(SnapshotReader& in);
   uint64_t memory_bytes() const;
 
  private:

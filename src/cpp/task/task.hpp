@@ -120,6 +120,13 @@ struct TaskMore {
   uint64_t answer_by_ns = 0;  // silence until then is a denial
   Digest asked{};             // what is approved
   Position answered_at = position_none;
+
+  template <class Coder, class Self>
+  static void each_field(Coder& coder, Self& self) {
+    coder(self.parent, self.depth, self.children, self.lease_ns, self.lease_until_ns, self.verifier,
+          self.verifier_role, self.role, self.rule, self.approver, self.answer_by_ns, self.asked,
+          self.answered_at);
+  }
 };
 
 // What an idempotency key was used up by.
