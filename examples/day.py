@@ -139,9 +139,9 @@ def lines(day: dict) -> list[str]:
     text += [f"  {name:<10} {money(cost.spend):>10}" for name, cost in top]
     text += ["", "what was refused, and why"]
     text += [f"  {why:<20} {count:>7,}" for why, count in sorted(day["refused"].items())] or ["  -"]
-    text += ["", f"what people decided: {day['approved']:,} requests approved; what waits for them"]
+    text += ["", f"people approved {day['approved']:,} requests; what waits for them"]
     text += [f"  {who:<10} {len(item):>7,} x {item.rule} ({item.task_class})"
-             for who, items in day["waiting"].items() for item in items] or ["  nothing"]  # fmt: skip
+             for who, items in day["waiting"].items() for item in items]  # fmt: skip
     routing = day["routing"]
     if routing.saving is not None:
         text += ["", f"small first saved {float(routing.saving):.2f} times; the law says "

@@ -200,9 +200,7 @@ def test_attention_is_spent_and_comes_back_with_the_day() -> None:
         kernel.ledger.fund(kernel.root, 100)
         me = kernel.as_agent(human)
         for i in range(3):
-            kernel.dispatch(
-                to=worker, budget=1, approval=f"r{i}", answer_by_ns=START_NS + 3 * DAY
-            )
+            kernel.dispatch(to=worker, budget=1, approval=f"r{i}", answer_by_ns=START_NS + 3 * DAY)
         items = kernel.inbox(human)
         me.answer(items[0], True)
         me.answer(items[1], True)
@@ -221,8 +219,6 @@ def test_pause_stops_a_team_at_once_and_resume_hands_out_what_waited() -> None:
         for member in members:
             kernel.ledger.fund(member, 10)
         worker = kernel.agents.add("w", parent=teams[3])
-        waiting = kernel.dispatch if False else None
-        assert waiting is None
         task = kernel.as_agent(members[0]).dispatch(to=worker, budget=1).task
         kernel.agents.pause(teams[3])
         assert kernel.drain().tasks == []

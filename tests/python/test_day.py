@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import re
+import sys
 from pathlib import Path
 from types import ModuleType
 
@@ -14,10 +15,9 @@ PATH = Path(__file__).resolve().parents[2] / "examples" / "day.py"
 
 def load() -> ModuleType:
     spec = importlib.util.spec_from_file_location("day", PATH)
-    assert spec and spec.loader
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    import sys
-
     sys.modules["day"] = module
     spec.loader.exec_module(module)
     return module
@@ -43,7 +43,8 @@ def test_a_day_of_a_small_firm_adds_up() -> None:
             kernel.tasks.get(1 << 32 | i).state == "offered" for i in range(kernel.tasks.count())
         )
         text = "\n".join(day.lines(told))
-        assert "an artifact" in text and "insufficient_funds" in text and "waits" in text
+        for part in ("an artifact", "insufficient_funds", "waits"):
+            assert part in text
         page = day.page(told)
         assert page.count("<svg") == 4
         assert not re.search(r"(src|href)=|https?://|<script", page)

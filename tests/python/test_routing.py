@@ -18,7 +18,7 @@ ABILITY = (0.70, 0.98)
 
 
 class World:
-    """Scripted tasks of difficulty (i + 1/2) / n, permuted; a tier solves those below its ability."""
+    """Scripted tasks of difficulty (i + 1/2) / n, permuted; a tier solves what it is able to."""
 
     def __init__(self, kernel: hanse.Kernel) -> None:
         self.kernel = kernel
@@ -56,9 +56,7 @@ class World:
             tier = np.array([router.choose(name) for name in classes[part]])
             for name in dict.fromkeys(classes[part]):
                 for each in (SMALL, LARGE):
-                    rows = np.flatnonzero(
-                        (tier == each) & (np.array(classes[part]) == name)
-                    )
+                    rows = np.flatnonzero((tier == each) & (np.array(classes[part]) == name))
                     if len(rows):
                         self.run(difficulty[part][rows], each, name)
 
@@ -80,10 +78,6 @@ class World:
 
 def difficulties(count: int, seed: int) -> np.ndarray:
     return np.random.default_rng(seed).permutation((np.arange(count) + 0.5) / count)
-
-
-def free_of_fees(kernel: hanse.Kernel) -> World:
-    return World(kernel)
 
 
 def router_of(kernel: hanse.Kernel, **options: object) -> hanse.Router:
@@ -116,7 +110,7 @@ def test_small_first_saves_what_the_law_says_and_the_journal_remembers(tmp_path:
 
 
 @pytest.mark.parametrize(("count", "seed"), [(1_000, 5), (3_000, 9)])
-def test_labels_that_are_learned_send_the_hard_ones_to_the_large_tier(count: int, seed: int) -> None:
+def test_labels_once_learned_send_the_hard_ones_to_the_large_tier(count: int, seed: int) -> None:
     with hanse.open() as kernel:
         play_prices(kernel, count, seed)
         report = router_of(kernel).report(["easy", "hard"])
@@ -143,9 +137,11 @@ def play_prices(kernel: hanse.Kernel, count: int, seed: int) -> hanse.Router:
 def test_the_same_seed_and_journal_make_the_same_choices_and_exploration_is_bounded() -> None:
     with hanse.open() as kernel:
         play_prices(kernel, 1_000, 3)
+
         def choices(seed: int) -> list[int]:
             router = router_of(kernel, seed=seed, explore=0.1)
             return [router.choose("hard") for _ in range(2_000)]
+
         assert choices(1) == choices(1) != choices(2)
         assert 150 < choices(1).count(SMALL) < 250
         assert router_of(kernel).choose("hard", need=SMALL) == SMALL

@@ -3,8 +3,8 @@
 For a task class, tiers are tried from one of them upwards until an artifact is accepted. With c the
 mean cost of an attempt and p the odds of acceptance of each tier, starting at tier t is expected to
 cost C(t) = c(t) + (1 - p(t)) C(t + 1) and to be accepted with P(t) = 1 - prod(1 - p); the start
-with the least C / P is taken. Against always taking the largest: saving = 1 / (1 / ratio + escalation
-share), where ratio is what the large tier costs of the small one.
+with the least C / P is taken. Against always taking the largest: saving =
+1 / (1 / ratio + escalation share), where ratio is what the large tier costs of the small one.
 """
 
 from __future__ import annotations
