@@ -1,7 +1,7 @@
 """A day of work: ten humans, a hundred teams, ten thousand agents, in simulated time.
 
-    python examples/day.py                     the report, and day.html beside it
-    python examples/day.py --agents 300 --teams 6 --humans 2 --tasks 600
+python examples/day.py                     the report, and day.html beside it
+python examples/day.py --agents 300 --teams 6 --humans 2 --tasks 600
 """
 
 from __future__ import annotations
