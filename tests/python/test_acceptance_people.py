@@ -142,7 +142,7 @@ def play_approvals(kernel: hanse.Kernel, clock: hanse.ManualClock) -> Facts:
     assert [(item.rule, len(item)) for item in items] == [
         ("publish", 50), ("send", 300), ("spend", 150),
     ]  # fmt: skip
-    assert kernel.drain().tasks == []
+    assert not kernel.drain().tasks
     before = kernel.journal.count
     assert kernel.as_agent(human).answer(items[1], True) == asked["send"]
     return {"human": human, "team": team, "worker": worker, "asked": asked, "answer": before}
@@ -221,7 +221,7 @@ def test_pause_stops_a_team_at_once_and_resume_hands_out_what_waited() -> None:
         worker = kernel.agents.add("w", parent=teams[3])
         task = kernel.as_agent(members[0]).dispatch(to=worker, budget=1).task
         kernel.agents.pause(teams[3])
-        assert kernel.drain().tasks == []
+        assert not kernel.drain().tasks
         error = refusal(lambda: kernel.as_agent(members[3]).dispatch(to=members[0], budget=1),
                         "Paused")  # fmt: skip
         assert error.id == teams[3]

@@ -120,6 +120,11 @@ class AgentTable {
   // The lowest index with that name, below `parent` (index_none: anywhere); index_none.
   uint32_t find(std::string_view name, uint32_t parent = index_none) const;
   AgentInfo info(uint32_t index) const;
+  // nullptr: it was added without a key.
+  const Digest* identity(uint32_t index) const {
+    const bool known = index < identity_of_.size() && identity_of_[index] != index_none;
+    return known ? &identities_[identity_of_[index]] : nullptr;
+  }
 
   // The nearest group or human on the chain, or the agent itself below the root: who answers for
   // it. Two agents of one controller are one party.

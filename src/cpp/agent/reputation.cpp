@@ -35,7 +35,7 @@ void ReputationTable::apply_terms(const ReputationTerms& terms) {
 }
 
 void ReputationTable::fade(Standing& standing, uint64_t now_ns) const {
-  if (now_ns <= standing.at_ns) return;
+  if (now_ns <= standing.at_ns || terms_.half_life_ns == 0) return;
   const uint64_t elapsed = now_ns - standing.at_ns;
   standing.success = decayed(standing.success, elapsed, terms_.half_life_ns);
   standing.failure = decayed(standing.failure, elapsed, terms_.half_life_ns);
@@ -63,6 +63,7 @@ void ReputationTable::apply_verdict(const Verdict& verdict) {
   if (weight == 0) return;
   Standing& standing = standings_[key(verdict.worker, verdict.task_class)];
   fade(standing, verdict.time_ns);
+  standing.at_ns = verdict.time_ns;
   (verdict.success ? standing.success : standing.failure) += weight;
   ++(verdict.success ? standing.accepted : standing.rejected);
 }
@@ -82,6 +83,7 @@ void ReputationTable::apply_rating(uint32_t task, bool success, uint64_t time_ns
   if (success == counted.success || counted.weight == 0) return;
   Standing& standing = standings_[key(counted.worker, counted.task_class)];
   fade(standing, time_ns);
+  standing.at_ns = time_ns;
   const uint64_t left =
       decayed(counted.weight, time_ns - std::min(time_ns, counted.at_ns), terms_.half_life_ns);
   uint64_t& from = counted.success ? standing.success : standing.failure;

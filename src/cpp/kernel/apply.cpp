@@ -32,9 +32,7 @@ void Kernel::Inner::apply(const Envelope&, Position, AgentsAddedRecord& record) 
     for (uint32_t i = 0; i < record.count; ++i) added.identities.push_back(reader.get_digest());
     reader.expect_end();
   }
-  const uint32_t first = agents.apply_add(added);
-  for (uint32_t i = 0; i < added.identities.size(); ++i)
-    name_identity(first + i, added.identities[i]);
+  agents.apply_add(added);
   directory_version.fetch_add(1);
 }
 

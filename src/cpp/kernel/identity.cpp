@@ -18,16 +18,15 @@ uint64_t first_bytes(const Digest& digest) {
 
 }  // namespace
 
-uint32_t Kernel::Inner::agent_of(const Digest& identity) const {
+uint32_t Kernel::Inner::agent_of(const Digest& identity) {
+  for (; identities_indexed < agents.count(); ++identities_indexed)
+    if (const Digest* known = agents.identity(identities_indexed))
+      agents_of_identity[first_bytes(*known)].push_back(identities_indexed);
   const auto found = agents_of_identity.find(first_bytes(identity));
   if (found == agents_of_identity.end()) return index_none;
   for (const uint32_t agent : found->second)
-    if (agents.info(agent).identity == identity) return agent;
+    if (*agents.identity(agent) == identity) return agent;
   return index_none;
-}
-
-void Kernel::Inner::name_identity(uint32_t agent, const Digest& identity) {
-  agents_of_identity[first_bytes(identity)].push_back(agent);
 }
 
 Position Kernel::change_identity(AgentId actor, AgentId agent, const IdentityEntry& entry) {

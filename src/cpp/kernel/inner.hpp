@@ -75,7 +75,9 @@ struct Kernel::Inner {
   CapabilityStore capabilities;
   Ledger ledger;
   IdentityTable identities;
-  std::unordered_map<uint64_t, std::vector<uint32_t>> agents_of_identity;  // by its first bytes
+  // By the first bytes of the identity, for agents below `identities_indexed`: made when asked.
+  std::unordered_map<uint64_t, std::vector<uint32_t>> agents_of_identity;
+  uint32_t identities_indexed = 0;
   ReputationTable reputation;
   AttentionTable attention;
   TaskTable tasks;
@@ -317,8 +319,7 @@ struct Kernel::Inner {
 
   // --- identity.cpp, reputation.cpp, lifecycle.cpp, people.cpp
   void commit_reclaim(uint32_t actor, uint32_t target);
-  uint32_t agent_of(const Digest& identity) const;  // index_none
-  void name_identity(uint32_t agent, const Digest& identity);
+  uint32_t agent_of(const Digest& identity);                     // index_none
   bool holds_role(uint32_t agent, std::string_view role) const;  // throws unknown_role
   void check_more(uint32_t actor, const DispatchRequest& request) const;
   uint64_t deadline_of(const DispatchRequest& request) const;

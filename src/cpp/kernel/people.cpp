@@ -12,7 +12,8 @@ bool Kernel::Inner::may_approve(uint32_t human, uint32_t index) const {
   if (more->approver != id_none) return index_of(more->approver) == human;
   if (agents.kind(human) != AgentKind::human) return false;
   const uint32_t requester = index_of(tasks.at(index).requester);
-  return agents.within(requester, human) || agents.tenant(requester) == agents.tenant(human);
+  const uint32_t tenant = agents.tenant(human);
+  return agents.within(requester, human) || (tenant != 0 && agents.tenant(requester) == tenant);
 }
 
 // Grouped by (rule, class), in the order of their names. `asked_to`: later requests are left out.

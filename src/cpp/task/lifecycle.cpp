@@ -82,10 +82,11 @@ void TaskTable::apply_verify(uint32_t index, AgentId verifier, Position position
   change(index, TaskState::verified, position).verifier = verifier;
 }
 
-// Its deadline no longer counts: time can't settle what may have happened.
+// It has no deadline from here on: time can't settle what may have happened.
 void TaskTable::apply_unknown(uint32_t index, Position position) {
-  const Task& task = change(index, TaskState::unknown, position);
+  Task& task = change(index, TaskState::unknown, position);
   if (task.deadline_ns != 0) deadlines_.erase({task.deadline_ns, index});
+  task.deadline_ns = 0;
 }
 
 void TaskTable::apply_approve(uint32_t index, Position position) {

@@ -183,8 +183,6 @@ void TaskTable::apply_complete(uint32_t index, const Digest& artifact, const Usa
   HANSE_ASSERT(before == TaskState::dispatched || before == TaskState::running ||
                before == TaskState::unknown);
   Task& task = change(index, TaskState::completed, position);
-  if (before == TaskState::unknown && task.deadline_ns != 0)
-    deadlines_.insert({task.deadline_ns, index});
   attempts.apply_spend(index, cost);
   task.artifact = artifact;
   task.spent = add_saturating(task.spent, cost);
