@@ -200,7 +200,13 @@ def test_attention_is_spent_and_comes_back_with_the_day() -> None:
         kernel.ledger.fund(kernel.root, 100)
         me = kernel.as_agent(human)
         for i in range(3):
-            kernel.dispatch(to=worker, budget=1, approval=f"r{i}", answer_by_ns=START_NS + 3 * DAY)
+            kernel.dispatch(
+                to=worker,
+                budget=1,
+                approval=f"r{i}",
+                approver=human,
+                answer_by_ns=START_NS + 3 * DAY,
+            )
         items = kernel.inbox(human)
         me.answer(items[0], True)
         me.answer(items[1], True)
