@@ -199,40 +199,11 @@ void visit_record(const Envelope& envelope, ByteReader& reader, Visit&& visit) {
       return visit(decode_body<BudgetSetRecord>(reader));
     case RecordType::settled:
       return visit(decode_body<SettledRecord>(reader));
-    case RecordType::identity_changed:
-      return visit(decode_body<IdentityChangedRecord>(reader));
-    case RecordType::agent_moved:
-      return visit(decode_body<AgentMovedRecord>(reader));
-    case RecordType::agent_narrowed:
-      return visit(decode_body<AgentNarrowedRecord>(reader));
-    case RecordType::reclaimed:
-      return visit(decode_body<ReclaimedRecord>(reader));
-    case RecordType::steered:
-      return visit(decode_body<SteeredRecord>(reader));
-    case RecordType::rated:
-      return visit(decode_body<RatedRecord>(reader));
-    case RecordType::role_set:
-      return visit(decode_body<RoleSetRecord>(reader));
-    case RecordType::reputation_terms:
-      return visit(decode_body<ReputationTermsRecord>(reader));
-    case RecordType::passport_admitted:
-      return visit(decode_body<PassportAdmittedRecord>(reader));
-    case RecordType::tasked:
-      return visit(decode_body<TaskedRecord>(reader));
-    case RecordType::task_started:
-      return visit(decode_body<TaskStartedRecord>(reader));
-    case RecordType::task_returned:
-      return visit(decode_body<TaskReturnedRecord>(reader));
-    case RecordType::task_verified:
-      return visit(decode_body<TaskVerifiedRecord>(reader));
-    case RecordType::task_unknown:
-      return visit(decode_body<TaskUnknownRecord>(reader));
-    case RecordType::cancelled:
-      return visit(decode_body<CancelledRecord>(reader));
-    case RecordType::approval_answered:
-      return visit(decode_body<ApprovalAnsweredRecord>(reader));
-    case RecordType::attention_set:
-      return visit(decode_body<AttentionSetRecord>(reader));
+#define HANSE_X(name, Record) \
+  case RecordType::name:      \
+    return visit(decode_body<Record>(reader));
+      HANSE_POPULATION_RECORDS(HANSE_X)
+#undef HANSE_X
   }
   throw Error(ErrorCode::log_version, "record type",
               std::to_string(uint16_t(envelope.type)) + " is not known to this version");

@@ -56,40 +56,11 @@ const char* record_type_name(RecordType type) {
       return "budget_set";
     case RecordType::settled:
       return "settled";
-    case RecordType::identity_changed:
-      return "identity_changed";
-    case RecordType::agent_moved:
-      return "agent_moved";
-    case RecordType::agent_narrowed:
-      return "agent_narrowed";
-    case RecordType::reclaimed:
-      return "reclaimed";
-    case RecordType::steered:
-      return "steered";
-    case RecordType::rated:
-      return "rated";
-    case RecordType::role_set:
-      return "role_set";
-    case RecordType::reputation_terms:
-      return "reputation_terms";
-    case RecordType::passport_admitted:
-      return "passport_admitted";
-    case RecordType::tasked:
-      return "tasked";
-    case RecordType::task_started:
-      return "task_started";
-    case RecordType::task_returned:
-      return "task_returned";
-    case RecordType::task_verified:
-      return "task_verified";
-    case RecordType::task_unknown:
-      return "task_unknown";
-    case RecordType::cancelled:
-      return "cancelled";
-    case RecordType::approval_answered:
-      return "approval_answered";
-    case RecordType::attention_set:
-      return "attention_set";
+#define HANSE_X(name, Record) \
+  case RecordType::name:      \
+    return #name;
+      HANSE_POPULATION_RECORDS(HANSE_X)
+#undef HANSE_X
   }
   return "unknown";
 }

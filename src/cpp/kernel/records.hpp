@@ -63,6 +63,26 @@ enum class RecordType : uint16_t {
   approval_answered = 76,
   attention_set = 77,
 };
+// Those of agents, tasks and people, each with its struct.
+#define HANSE_POPULATION_RECORDS(X)            \
+  X(identity_changed, IdentityChangedRecord)   \
+  X(agent_moved, AgentMovedRecord)             \
+  X(agent_narrowed, AgentNarrowedRecord)       \
+  X(reclaimed, ReclaimedRecord)                \
+  X(steered, SteeredRecord)                    \
+  X(rated, RatedRecord)                        \
+  X(role_set, RoleSetRecord)                   \
+  X(reputation_terms, ReputationTermsRecord)   \
+  X(passport_admitted, PassportAdmittedRecord) \
+  X(tasked, TaskedRecord)                      \
+  X(task_started, TaskStartedRecord)           \
+  X(task_returned, TaskReturnedRecord)         \
+  X(task_verified, TaskVerifiedRecord)         \
+  X(task_unknown, TaskUnknownRecord)           \
+  X(cancelled, CancelledRecord)                \
+  X(approval_answered, ApprovalAnsweredRecord) \
+  X(attention_set, AttentionSetRecord)
+
 const char* record_type_name(RecordType type);
 
 struct Envelope {

@@ -176,21 +176,8 @@ py::tuple describe_record(py::object record) {
   return py::make_tuple(event.type, event.time_ns, event.tenant, fields);
 }
 
-}  // namespace
-
-void register_people(py::module_& module, KernelClass& kernel_class) {
-  module.def("describe_record", &describe_record);
-  kernel_class.def("change_identity", &change_identity)
-      .def("identity", &identity_of)
-      .def("narrow", &narrow)
-      .def("move_agent", &move_agent)
-      .def("steer", &steer)
-      .def("standings", &standings_of)
-      .def("judged", &judged_of)
-      .def("admit", &admit)
-      .def("inbox", &inbox)
-      .def("answer", &answer)
-      .def("set_role", &set_role)
+void register_standing(KernelClass& kernel_class) {
+  kernel_class
       .def("standing",
            [](KernelHandle& handle, AgentId actor, py::object agent, py::object task_class) {
              Kernel& kernel = handle.open();
@@ -251,6 +238,24 @@ void register_people(py::module_& module, KernelClass& kernel_class) {
         const Position at = unsigned_of(position, "position");
         return bytes_from(unlocked([&] { return kernel.journal().read(at); }));
       });
+}
+
+}  // namespace
+
+void register_people(py::module_& module, KernelClass& kernel_class) {
+  module.def("describe_record", &describe_record);
+  kernel_class.def("change_identity", &change_identity)
+      .def("identity", &identity_of)
+      .def("narrow", &narrow)
+      .def("move_agent", &move_agent)
+      .def("steer", &steer)
+      .def("standings", &standings_of)
+      .def("judged", &judged_of)
+      .def("admit", &admit)
+      .def("inbox", &inbox)
+      .def("answer", &answer)
+      .def("set_role", &set_role);
+  register_standing(kernel_class);
 }
 
 }  // namespace hanse::python
