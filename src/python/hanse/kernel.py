@@ -17,8 +17,11 @@ from .journal import Journal, path_of
 from .latent import Latents
 from .ledger import Ledger
 from .mailbox import Batch, DeadLetter, Mailboxes, Message
+from .passport import Passports
+from .people import ApprovalItem, People
 from .policy import Policy
 from .reasons import refuse
+from .reputation import Reputation
 from .shards import Shards
 from .task import Tasks
 from .topics import Topics
@@ -97,7 +100,10 @@ class Kernel(Verbs, DurableVerbs):
         self.agents = Agents(self)
         self.capabilities = Capabilities(self)
         self.ledger = Ledger(self)
+        self.passports = Passports(self)
+        self.people = People(self)
         self.policy = Policy(self)
+        self.reputation = Reputation(self)
         self.tasks = Tasks(self)
         self.latents = Latents(self)
         self.journal = Journal(self)
@@ -288,6 +294,18 @@ class Kernel(Verbs, DurableVerbs):
     def dead_letters(self) -> list[DeadLetter]:
         """The newest 1,024 messages that no one handled, oldest first; see mailboxes.resend."""
         return self.mailboxes.dead_letters()
+
+    def explain(self, agent: int) -> str:
+        """Lineage, roles, spend and standing of an agent, with the events that say so."""
+        from .passport import explain
+
+        return explain(self, agent)
+
+    # --- people
+
+    def inbox(self, human: int) -> list[ApprovalItem]:
+        """What waits for this person's approval, by (rule, task class); see me.answer."""
+        return self.people.inbox(human)
 
     # --- the whole
 
