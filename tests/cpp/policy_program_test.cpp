@@ -288,9 +288,9 @@ TEST(PolicyVerifier, every_kind_of_corruption_is_refused) {
       {"set with duplicates", [](Code& c) { c.text_sets[0] = {"x", "x"}; }, "order"},
       {"pattern without pieces", [](Code& c) { c.patterns[0].pieces.clear(); }, "empty pattern"},
       {"a forbid missing in the index",
-       [](Code& c) { c.by_action[size_t(Action::transfer)].pop_back(); }, "index"},
+       [](Code& c) { c.by_action[size_t(Action::transfer)][1].pop_back(); }, "index"},
       {"a rule number out of range",
-       [](Code& c) { c.by_action[size_t(Action::transfer)].push_back(900); }, "index"},
+       [](Code& c) { c.by_action[size_t(Action::transfer)][4].push_back(900); }, "index"},
       {"too many rules", [](Code& c) { c.rules.resize(1001); }, "too many rules"},
   };
   for (const Case& each : cases) {

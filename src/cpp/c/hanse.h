@@ -104,6 +104,7 @@ typedef enum hanse_error {
   hanse_error_undeliverable = 5004,
   hanse_error_cancelled = 5005,
   hanse_error_settlement_unknown = 5006,
+  hanse_error_rate_limited = 5007,
   hanse_error_storage_full = 6001,
   hanse_error_storage_failed = 6002,
   hanse_error_corrupt = 6003,
@@ -144,7 +145,11 @@ typedef enum hanse_outcome {
   hanse_outcome_dropped = 20,   /* by the policy of a full box: a dead letter */
   hanse_outcome_coalesced = 21, /* replaced by a newer one of its key */
   hanse_outcome_cancelled = 22,
-  hanse_outcome_undeliverable = 23
+  hanse_outcome_undeliverable = 23,
+  hanse_outcome_pending = 24, /* reserved, and waiting for a person's approval */
+  hanse_outcome_role_missing = 25,
+  hanse_outcome_paused = 26,
+  hanse_outcome_rate_limited = 27 /* by a rule: later it may pass */
 } hanse_outcome;
 
 /* --- the library and its errors; these four never fail */

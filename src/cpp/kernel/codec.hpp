@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "kernel/durable_records.hpp"
+#include "kernel/policy_records.hpp"
 #include "kernel/records.hpp"
 
 namespace hanse {
@@ -197,6 +198,16 @@ void visit_record(const Envelope& envelope, ByteReader& reader, Visit&& visit) {
       return visit(decode_body<BudgetSetRecord>(reader));
     case RecordType::settled:
       return visit(decode_body<SettledRecord>(reader));
+    case RecordType::denied:
+      return visit(decode_body<DeniedRecord>(reader));
+    case RecordType::typed_policy_loaded:
+      return visit(decode_body<TypedPolicyLoadedRecord>(reader));
+    case RecordType::governed:
+      return visit(decode_body<GovernedRecord>(reader));
+    case RecordType::lesson_repealed:
+      return visit(decode_body<LessonRepealedRecord>(reader));
+    case RecordType::rated_dispatch:
+      return visit(decode_body<RatedDispatchRecord>(reader));
   }
   throw Error(ErrorCode::log_version, "record type",
               std::to_string(uint16_t(envelope.type)) + " is not known to this version");

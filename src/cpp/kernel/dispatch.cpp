@@ -84,19 +84,29 @@ void Kernel::Inner::commit_dispatch(uint32_t actor, Prepared& prepared, const Ch
   record.deadline_ns = request.deadline_ns;
   record.epoch = choice.epoch;
   record.score = choice.score;
-  record.verifier_required = request.verifier_required;
+  record.verifier_required =
+      request.verifier_required || (choice.obligations & obligation_verifier) != 0;
   record.task_class = request.task_class;
   record.key.assign(request.key.begin(), request.key.end());
   record.body = prepared.body;
-  record.payload = prepared.payload;
-  for (const LatentManifest& manifest : prepared.latents) record.latents.push_back({manifest});
+  const uint8_t cut = redactions(choice);
+  if ((cut & redact_payload) == 0) record.payload = prepared.payload;
+  const std::span<const LatentId> given =
+      (cut & redact_latents) == 0 ? request.latents : std::span<const LatentId>();
+  if (!given.empty())
+    for (const LatentManifest& manifest : prepared.latents) record.latents.push_back({manifest});
   record.considered = choice.considered;
   record.rules = choice.rules;
 
   const uint32_t index = tasks.count();
-  hold_latents(index, choice.worker, request.latents);  // may throw: then nothing happened
+  hold_latents(index, choice.worker, given);  // may throw: then nothing happened
   try {
-    receipt_out.position = commit(actor, record);
+    if (choice.rates.empty()) {
+      receipt_out.position = commit(actor, record);
+    } else {
+      RatedDispatchRecord rated{choice.rates, std::move(record)};
+      receipt_out.position = commit(actor, rated);
+    }
   } catch (...) {
     drop_latents(index);
     throw;
@@ -166,6 +176,12 @@ bool Kernel::Inner::place(uint32_t actor, Prepared& prepared, const Candidates& 
     choice =
         choose(actor, request, candidates, request.budget, Action::dispatch, last_round, nullptr);
   if (choice.retry) return false;
+  if (choice.asked) remember(choice.question, choice.decision);
+  if (choice.outcome == Outcome::ok) oblige(actor, choice, nullptr);
+  if (choice.outcome == Outcome::pending) {
+    seek_approval(actor, prepared, choice, receipt_out);
+    return true;
+  }
   if (choice.outcome == Outcome::ok) {
     commit_dispatch(actor, prepared, choice, receipt_out);
     return true;
@@ -173,7 +189,10 @@ bool Kernel::Inner::place(uint32_t actor, Prepared& prepared, const Candidates& 
   receipt_out.outcome = choice.outcome;
   receipt_out.epoch = choice.epoch;
   receipt_out.reason = choice.reason;
-  if (choice.recorded) receipt_out.position = record_refusal(actor, request, prepared.body, choice);
+  DispatchRequest event = request;
+  // What may pass later leaves its key unused.
+  if (choice.outcome == Outcome::rate_limited) event.key = {};
+  if (choice.recorded) receipt_out.position = record_refusal(actor, event, prepared.body, choice);
   prepared.done = true;
   return true;
 }
@@ -220,6 +239,7 @@ void Kernel::Inner::place_atomic(uint32_t actor, std::vector<Prepared>& prepared
       if (choice.outcome == Outcome::ok)
         choice = choose(actor, request, candidates[i], request.budget, Action::dispatch, true,
                         &tentative);
+      if (choice.outcome == Outcome::ok) oblige(actor, choice, &tentative);
     }
     if (choice.outcome != Outcome::ok) return abort_batch(actor, i, request, choice, receipts_out);
     tentative.reserved += request.budget;

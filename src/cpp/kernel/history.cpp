@@ -104,6 +104,11 @@ void History::apply(const Envelope&, DispatchedRecord& record) {
   tasks_.push_back({hold, record.requester, record.worker, record.unit});
 }
 
+void History::apply(const Envelope& envelope, RatedDispatchRecord& record) {
+  apply_rates(record, ledger_, [](uint64_t, HoldId) {});
+  apply(envelope, record.dispatched);
+}
+
 void History::apply(const Envelope&, CompletedRecord& record) {
   const TaskMoney& task = tasks_.at(record.task);
   next_.task = record.task;

@@ -7,9 +7,14 @@
 #include <unordered_map>
 
 #include "kernel/entries.hpp"
+#include "kernel/policy_records.hpp"
 #include "kernel/records.hpp"
 
 namespace hanse {
+
+// The holds of the rates that a dispatch is under; `held` learns of each and when it ends.
+void apply_rates(const RatedDispatchRecord& record, Ledger& ledger,
+                 const std::function<void(uint64_t, HoldId)>& held);
 
 class History {
  public:
@@ -63,6 +68,7 @@ class History {
   void apply(const Envelope&, BudgetSetRecord& record);
   void apply(const Envelope&, SettledRecord& record);
   void apply(const Envelope&, DispatchedRecord& record);
+  void apply(const Envelope& envelope, RatedDispatchRecord& record);
   void apply(const Envelope&, CompletedRecord& record);
   void apply(const Envelope&, JudgedRecord& record);
   void apply(const Envelope&, EscalatedRecord& record);

@@ -17,6 +17,7 @@
 #include "capability/capability.hpp"
 #include "journal/journal.hpp"
 #include "kernel/entries.hpp"
+#include "kernel/governance.hpp"
 #include "latent/latent.hpp"
 #include "ledger/ledger.hpp"
 #include "mailbox/durable.hpp"
@@ -138,6 +139,43 @@ struct ConceptHashes {
   std::optional<Digest> mailbox;
 };
 
+// What the context says besides hanse's own facts: "amount" or "context.amount", "resource.price".
+struct PolicyColumn {
+  std::string name;
+  std::vector<Value> values;  // one for all questions, or one each
+};
+
+struct PolicyQuestions {
+  Action action = Action::dispatch;
+  std::span<const AgentId> principals;  // one for all, or one each; resources alike, or none
+  std::span<const AgentId> resources;
+  std::span<const PolicyColumn> context;
+};
+
+struct DryRun {
+  struct Difference {
+    Position position = position_none;  // about where in the journal
+    Action action = Action::dispatch;
+    AgentId principal = id_none, resource = id_none;
+    std::string task_class;
+    bool allowed_before = false, allowed_after = false;
+    uint8_t obligations_before = 0, obligations_after = 0;
+    std::vector<std::string> rules_before, rules_after;
+  };
+  size_t decisions = 0;    // that were tried again
+  size_t differences = 0;  // all of them; the newest are listed
+  std::vector<Difference> listed;
+};
+constexpr size_t decisions_remembered_max = 4096;  // for dry_run and shelved; not in the journal
+constexpr size_t differences_listed_max = 1000;
+
+struct GovernanceEvent {
+  std::string_view kind;        // "lesson", "incident": at most 64 bytes
+  std::string_view note;        // for people, at most 4 KiB
+  std::string_view rule;        // one rule, or empty
+  uint64_t cause = UINT64_MAX;  // the journal position of what led to it; UINT64_MAX: itself
+};
+
 class Kernel {
  public:
   static std::unique_ptr<Kernel> open(const KernelOptions& options);
@@ -182,10 +220,25 @@ class Kernel {
   Refusals explain_match(AgentId actor, uint32_t space, const Feasible& feasible);
 
   // --- policy
-  uint64_t load_policy(AgentId actor, std::string_view text);  // -> epoch
-  Decision check_policy(AgentId actor, AgentId principal, Action action, AgentId resource,
-                        std::span<const std::pair<Fact, int64_t>> facts,
-                        std::string_view task_class);
+  // -> epoch. The lessons that stand are part of every program. schema: see Program::compile.
+  uint64_t load_policy(AgentId actor, std::string_view text, std::string_view schema = {});
+  // What the rules would say, without effect. One decision a question; all by one program, which is
+  // the return value. Throws unknown_agent, bad_array (sizes), out_of_range, wrong_type (context).
+  std::shared_ptr<const Program> check_policy(AgentId actor, const PolicyQuestions& questions,
+                                              std::span<Decision> decisions_out) const;
+  // The last decisions, newest first, by other rules: which of them would have come out otherwise.
+  DryRun dry_run(AgentId actor, std::string_view text, std::string_view schema, size_t last) const;
+  // By rule: 1 where none of the last dispatches came to it. Returns how many there were.
+  size_t shelved(size_t last, std::vector<uint8_t>& shelved_out) const;
+  // An event of governance; with a rule it is a lesson, part of every epoch from the next one on
+  // until it is repealed. A lesson forbids or asks for something; it grants nothing. The author is
+  // the root, or whom a rule permits that names Action::"learn". Throws policy_denied,
+  // policy_compile (field "rule" or "policy"), policy_lockout, unknown_event (cause), too_large …
+  Position govern(AgentId actor, const GovernanceEvent& event);
+  uint64_t repeal_lesson(AgentId actor, Position lesson, uint64_t cause = UINT64_MAX);  // -> epoch
+  Governance governance() const;
+  // What the kernel knows of a question, for programs that are asked without it.
+  Request policy_question(AgentId principal, Action action, AgentId resource) const;
   std::shared_ptr<const Program> policy() const;
   uint64_t policy_epoch() const;
 

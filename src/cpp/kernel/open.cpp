@@ -71,6 +71,7 @@ void Kernel::Inner::open(const KernelOptions& given) {
   journal_options.segment_size_bytes_max = options.segment_size_bytes_max;
   journal_options.read_only = options.read_only;
   journal_options.identity_seed = options.seed;
+  governance.loaded = policy_at_birth;
   program = compile(policy_at_birth);
   if (options.background) capabilities.fold_in_background();
   ledger.set_parents([this](uint32_t agent) { return agents.parent(agent); });
@@ -185,6 +186,8 @@ void Kernel::Inner::run_flusher() {
       std::lock_guard hold(writer);
       lock.lock();
       armed_deadline_ns = std::min(tasks.earliest_deadline_ns(), ledger.earliest_expiry_ns());
+      if (!rate_expiries.empty())
+        armed_deadline_ns = std::min(armed_deadline_ns, rate_expiries.begin()->first);
     }
   }
 }

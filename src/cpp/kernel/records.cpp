@@ -56,6 +56,16 @@ const char* record_type_name(RecordType type) {
       return "budget_set";
     case RecordType::settled:
       return "settled";
+    case RecordType::denied:
+      return "denied";
+    case RecordType::typed_policy_loaded:
+      return "typed_policy_loaded";
+    case RecordType::governed:
+      return "governed";
+    case RecordType::lesson_repealed:
+      return "lesson_repealed";
+    case RecordType::rated_dispatch:
+      return "rated_dispatch";
   }
   return "unknown";
 }

@@ -44,6 +44,12 @@ enum class RecordType : uint16_t {
   account_opened = 41,
   budget_set = 42,
   settled = 43,
+  // 50 to 59 are the policy's.
+  denied = 50,
+  typed_policy_loaded = 51,
+  governed = 52,
+  lesson_repealed = 53,
+  rated_dispatch = 54,
 };
 const char* record_type_name(RecordType type);
 

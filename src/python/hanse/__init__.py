@@ -44,7 +44,17 @@ from .mailbox import (
     Trace,
 )
 from .outcome import Outcome, TransferOutcome
-from .policy import Decision, Policy
+from .policy import (
+    Decision,
+    Decisions,
+    Difference,
+    DryRun,
+    GovernanceReport,
+    Lesson,
+    Obligation,
+    Policy,
+    Rule,
+)
 from .reply import Reply
 from .requests import Replies
 from .search import Explanation, Ranking, Skills, Where, all_of, any_of, none_of, where
@@ -70,9 +80,12 @@ __all__ = [
     "ConflictError",
     "DeadLetter",
     "Decision",
+    "Decisions",
     "DeniedError",
     "DeviceError",
+    "Difference",
     "DiskTier",
+    "DryRun",
     "DurableBox",
     "DurableDeadLetter",
     "Economics",
@@ -81,6 +94,7 @@ __all__ = [
     "Event",
     "ExplainedResult",
     "Explanation",
+    "GovernanceReport",
     "HanseError",
     "Hold",
     "HoldState",
@@ -100,6 +114,7 @@ __all__ = [
     "LatentSpec",
     "Latents",
     "Ledger",
+    "Lesson",
     "MailboxCounters",
     "Mailboxes",
     "ManualClock",
@@ -107,6 +122,7 @@ __all__ = [
     "Message",
     "Moves",
     "NotFoundError",
+    "Obligation",
     "Outbox",
     "Outcome",
     "Policy",
@@ -122,6 +138,7 @@ __all__ = [
     "RemoteLatent",
     "Replies",
     "Reply",
+    "Rule",
     "SearchResult",
     "Skills",
     "Space",

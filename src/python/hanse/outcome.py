@@ -34,6 +34,10 @@ class Outcome(IntEnum):
     coalesced = 21
     cancelled = 22
     undeliverable = 23
+    pending = 24
+    role_missing = 25
+    paused = 26
+    rate_limited = 27
 
 
 class TransferOutcome(IntEnum):

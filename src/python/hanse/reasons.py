@@ -28,6 +28,7 @@ _OF_OUTCOME = {
     Outcome.duplicate_artifact: "DuplicateArtifact",
     Outcome.exceeds_hold: "ExceedsHold",
     Outcome.closed: "Closed",
+    Outcome.rate_limited: "RateLimited",
 }
 
 _OF_TRANSFER = {

@@ -178,7 +178,8 @@ class Verbs(MessageVerbs):
 
         to an agent, or to the best match of query (float32[dim]). budget is reserved in full.
         deadline_ns: absolute UNIX time. key: the same key and body give the same receipt again
-        (outcome replayed). verify: acceptance needs a verifier. Returns when it is durable.
+        (outcome replayed). verify: acceptance needs a verifier. Returns when it is durable; where
+        a rule asks for approval first, the outcome is `pending`, and `reason` names rule and event.
         Raises DeniedError, BudgetError, NotFoundError (NoFeasibleAgent, with `reasons`),
         ConflictError, BusyError, InvalidError; the error carries the position of the refusal.
         """
@@ -203,7 +204,7 @@ class Verbs(MessageVerbs):
                 "verify": verify,
             },
         )
-        if not receipt.ok:
+        if not receipt.ok and receipt.outcome != Outcome.pending:
             self._raise_refusal(receipt, terms, budget)
         return receipt
 
@@ -257,7 +258,7 @@ class Verbs(MessageVerbs):
     async def _durable(self, receipt: Receipt, terms: _core.Terms, budget: int) -> Receipt:
         if receipt.position is not None:
             await self._owner()._durable_at(receipt.position)
-        if not receipt.ok:
+        if not receipt.ok and receipt.outcome != Outcome.pending:
             self._raise_refusal(receipt, terms, budget)
         return receipt
 
