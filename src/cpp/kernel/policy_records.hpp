@@ -2,6 +2,7 @@
 #pragma once
 
 #include "kernel/records.hpp"
+#include "policy/policy.hpp"
 
 namespace hanse {
 

@@ -50,6 +50,7 @@ bool parse_rate(std::string_view text, RateLimit& rate_out) {
 // One annotation, behind its `@`.
 void Parser::parse_annotation(ParsedRule& rule) {
   if (peek().kind != TokenKind::word) fail("the name of an annotation");
+  const size_t name_at = peek().at;
   const std::string_view name = take().text;
   std::string value;
   size_t at = peek().at;
@@ -84,6 +85,10 @@ void Parser::parse_annotation(ParsedRule& rule) {
   } else if (name == "lesson") {
     want(parse_number(value, rule.source.lesson), "a position of the journal");
     rule.rule.grants = false;
+  } else if (name != "note" && name != "reason") {
+    // A misspelt obligation must not become a rule without one.
+    fail_at(policy_, name_at, "id, obligation, approver, redact, rate, lesson, note or reason",
+            "'" + std::string(name) + "'");
   }
 }
 

@@ -154,7 +154,7 @@ class Program {
   //           principal/resource ==/!=/in entity or [entity, …], action == / in, (expr)
   //   escapes in strings: \" \\ \n \t \r, and \* in a pattern; comments: // to the end of the line
   // An annotation @id("name") before a policy names its rule; else "rule0", "rule1" … No two rules
-  // share a name. Other annotations than those of RuleInfo are kept and mean nothing.
+  // share a name. @note and @reason are for people; RuleInfo says what the others mean.
   // A schema ("context.tags: Set<String>; context.note?: String; resource.owner: String;") says
   // which attributes there are; any other is refused then. Types: Long, Bool, String, Set<Long>,
   // Set<String>. Without one, any attribute of the context may be asked for.
