@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import tempfile
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,9 +59,19 @@ def desk(settings: Settings, *, durable: bool, offers: bool) -> Iterator[Desk]:
         ids = kernel.agents.add_many(rows, parent=team)
         if offers:
             kernel.capabilities.publish(ids, people.vectors, price=BUDGET)
+            wait_for_graph(kernel, people.queries[0])
         other = stack.enter_context(composed(folder / "peer.sqlite" if durable else None))
         other.open_accounts([(REQUESTER, FUNDS)])
         yield Desk(kernel, kernel.as_agent(team), team, ids, people, other)
+
+
+def wait_for_graph(kernel: hanse.Kernel, query: Any) -> None:
+    """Until the offers just published are in the graph: their folding takes a core for seconds."""
+    while True:
+        found = kernel.match(query, 1, explain=True)
+        if all(each.pending == 0 for each in found.explanations):
+            return
+        time.sleep(0.1)
 
 
 def check_nearest(scores: Any, queries: Any, vectors: Any) -> None:

@@ -12,6 +12,7 @@
 #include "base/chunked_hash.hpp"
 #include "base/hash_map.hpp"
 #include "base/ids.hpp"
+#include "base/snapshot.hpp"
 
 namespace hanse {
 
@@ -94,6 +95,9 @@ class AgentTable {
   AgentInfo info(uint32_t index) const;
 
   Digest state_hash() const;
+  static constexpr uint16_t snapshot_version = 1;
+  void encode(SnapshotWriter& out) const;
+  void decode(SnapshotReader& in);
   uint64_t memory_bytes() const;
 
  private:

@@ -89,6 +89,7 @@ class ByteReader {
   }
 
   size_t remaining() const { return bytes_.size() - at_; }
+  size_t size() const { return bytes_.size(); }
   void expect_end() const {
     if (remaining() != 0) fail();
   }

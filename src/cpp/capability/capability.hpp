@@ -21,6 +21,7 @@
 #include "base/cpu.hpp"
 #include "base/error.hpp"
 #include "base/ids.hpp"
+#include "base/snapshot.hpp"
 #include "base/view.hpp"
 
 namespace hanse {
@@ -221,6 +222,10 @@ class CapabilityStore {
   uint32_t fold(uint32_t row_max, uint32_t threads);
 
   Digest state_hash() const;
+  static constexpr uint16_t snapshot_version = 1;
+  // With the vectors themselves; codes and graphs are made again (see fold_in_background).
+  void encode(SnapshotWriter& out) const;
+  void decode(SnapshotReader& in);
   uint64_t memory_bytes() const;
 
  private:

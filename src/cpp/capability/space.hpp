@@ -118,6 +118,8 @@ struct CapabilitySpace {
   void adopt(uint32_t count, const float* stored, double longest,
              std::shared_ptr<const Mapping> mapping);
   void put_stored(uint32_t row, const Attributes& attributes);
+  // A row at the end, as it was stored: `vector` holds spec.dim floats.
+  void restore(const Attributes& attributes, bool found, uint32_t open, const uint8_t* vector);
   // To be called for rows that were put, before the writer returns: makes their codes.
   void encode(std::span<const uint32_t> put_rows, uint32_t threads);
   void withdraw(uint32_t row);

@@ -27,6 +27,15 @@ struct BatchPlace {
   uint32_t block_count = 0;
 };
 
+// A place between two batches, and what must follow there.
+struct LogStart {
+  JournalUuid uuid{};
+  uint64_t segment = 0, offset = block_size;
+  uint64_t count = 0;      // records before it
+  uint64_t watermark = 0;  // of which so many are known to be durable
+  Digest last_hash{};      // of the batch before it
+};
+
 struct ScannedSegment {
   Position first_position = 0;
   uint64_t size_bytes = 0;

@@ -115,6 +115,9 @@ struct Kernel::Inner {
   std::mutex history_mutex;  // taken before `writer`
   History history;           // derived; catches up when it is asked
   std::atomic<uint64_t> history_bytes{0};
+  // What check_memory knows; under the writer's mutex.
+  uint64_t memory_counted = 0, memory_promised = 0;
+  uint32_t memory_checks = 0;
   std::unique_ptr<Journal> journal;
   std::unique_ptr<LatentPool> latents;
   std::unique_ptr<Flow> flow;
@@ -158,7 +161,7 @@ struct Kernel::Inner {
   void remember(const Request& request, const Decision& decision);  // policy_check.cpp, as `recall`
   const Remembered* recall(size_t n) const;
   std::string name_rules(std::span<const uint16_t> rules) const;
-  void check_memory(uint64_t more, const char* field) const;
+  void check_memory(uint64_t more, const char* field);
   uint32_t check_publication(AgentId actor, const PublishRequest& request,
                              const CapabilityStore& store, uint32_t space, const Offers& offers,
                              std::span<uint32_t> indices_out);

@@ -196,7 +196,8 @@ class Kernel {
 
   // --- capabilities
   uint32_t create_space(AgentId actor, const SpaceSpec& spec);
-  uint32_t space(std::string_view name) const;  // throws unknown_space
+  uint32_t space(std::string_view name) const;       // throws unknown_space
+  uint32_t space_find(std::string_view name) const;  // index_none
   SpaceSpec space_spec(uint32_t space) const;
   // offers.agents are ids here; `space` index_none: "default", created by the first publish.
   struct PublishRequest {

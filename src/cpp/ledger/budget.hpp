@@ -11,6 +11,7 @@
 
 #include "base/bytes.hpp"
 #include "base/hash_map.hpp"
+#include "base/snapshot.hpp"
 #include "ledger/transfer.hpp"
 
 namespace hanse {
@@ -20,6 +21,11 @@ struct Budget {
   UnitId unit = 0;
   uint64_t limit = 0;
   u128 pending = 0, posted = 0;  // since it was first set; pending: at that time, too
+
+  template <class Coder, class Self>
+  static void each_field(Coder& coder, Self& self) {
+    coder(self.agent, self.unit, self.limit, self.pending, self.posted);
+  }
 };
 
 class BudgetTree {
@@ -43,6 +49,8 @@ class BudgetTree {
                 uint64_t amount);
 
   void encode(ByteWriter& writer) const;
+  void decode(SnapshotReader& in);  // of a snapshot; `encode` is for the state hash
+  void encode(SnapshotWriter& out) const;
   uint64_t memory_bytes() const {
     return budgets_.capacity() * sizeof(Budget) + budget_of_.memory_bytes();
   }

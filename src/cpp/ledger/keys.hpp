@@ -11,6 +11,7 @@
 
 #include "base/chunked_hash.hpp"
 #include "base/hash_map.hpp"
+#include "base/snapshot.hpp"
 #include "ledger/transfer.hpp"
 
 namespace hanse {
@@ -72,6 +73,24 @@ class KeyTable {
     }
   }
 
+  // In the order of their slots, and within one in that of the journal.
+  void encode(SnapshotWriter& out) const {
+    out.put(count_);
+    const auto put = [&](const Part& part) {
+      for (const Entry& entry : part.entries) out.put(entry);
+    };
+    put(untimed_);
+    for (const auto& [slot, part] : timed_) put(part);
+  }
+  void decode(SnapshotReader& in) {
+    in.table([&](size_t, FieldReader& fields) {
+      Entry entry;
+      fields(entry);
+      in.require(find(entry.key, entry.owner) == nullptr, "key");
+      insert(std::move(entry));
+    });
+  }
+
   uint64_t memory_bytes() const {
     uint64_t bytes = untimed_.memory_bytes();
     for (const auto& [slot, part] : timed_) bytes += part.memory_bytes() + sizeof part + 48;
@@ -113,6 +132,11 @@ struct UsedKey {
   Transfer transfer;
   Moved moved;  // a poisoned key: the outcome that failed
   void encode(ByteWriter& writer) const;
+
+  template <class Coder, class Self>
+  static void each_field(Coder& coder, Self& self) {
+    coder(self.key, self.owner, self.transfer, self.moved);
+  }
 };
 
 struct UsedChain {
@@ -123,6 +147,11 @@ struct UsedChain {
   HoldId first_hold = 0;  // the others follow it
   std::vector<uint64_t> amounts;
   void encode(ByteWriter& writer) const;
+
+  template <class Coder, class Self>
+  static void each_field(Coder& coder, Self& self) {
+    coder(self.key, self.owner, self.outcome, self.body, self.first_hold, self.amounts);
+  }
 };
 
 void encode_transfer(const Transfer& transfer, ByteWriter& writer);

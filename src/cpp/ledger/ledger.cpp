@@ -6,10 +6,6 @@ namespace {
 
 constexpr uint64_t per_million = 1'000'000;
 
-uint64_t name_hash(std::string_view name) {
-  return hash_bytes({reinterpret_cast<const uint8_t*>(name.data()), name.size()});
-}
-
 void put_u128(ByteWriter& writer, u128 value) {
   writer.put(uint64_t(value));
   writer.put(uint64_t(value >> 64));
@@ -26,9 +22,13 @@ uint8_t flags_at_birth(AccountPurpose purpose) {
 
 Ledger::Ledger() { apply_unit("usd_micro"); }
 
+uint64_t Ledger::unit_hash_of(std::string_view name) {
+  return hash_bytes({reinterpret_cast<const uint8_t*>(name.data()), name.size()});
+}
+
 UnitId Ledger::unit_find(std::string_view name) const {
   const uint32_t found =
-      unit_of_.find(name_hash(name), [&](uint32_t unit) { return units_[unit] == name; });
+      unit_of_.find(unit_hash_of(name), [&](uint32_t unit) { return units_[unit] == name; });
   return found == index_none ? unit_none : UnitId(found);
 }
 
@@ -47,7 +47,7 @@ UnitId Ledger::apply_unit(std::string_view name) {
 
   const auto unit = UnitId(units_.size());
   units_.emplace_back(name);
-  unit_of_.insert(name_hash(name), unit);
+  unit_of_.insert(unit_hash_of(name), unit);
   totals_.push_back({});
   apply_account(0, unit, AccountPurpose::issuance);
   apply_account(0, unit, AccountPurpose::fees);

@@ -52,6 +52,11 @@ struct AccountTerms {
   uint64_t user_data_64 = 0;
   uint64_t user_data_128[2] = {0, 0};  // high, low
   bool operator==(const AccountTerms&) const = default;
+
+  template <class Coder, class Self>
+  static void each_field(Coder& coder, Self& self) {
+    coder(self.flags, self.code, self.user_data_32, self.user_data_64, self.user_data_128);
+  }
 };
 
 struct AccountInfo {
@@ -76,9 +81,19 @@ struct Entry {
 
 struct Rates {  // integer micro-units per million tokens
   uint64_t fresh = 0, cache_read = 0, cache_write = 0, output = 0;
+
+  template <class Coder, class Self>
+  static void each_field(Coder& coder, Self& self) {
+    coder(self.fresh, self.cache_read, self.cache_write, self.output);
+  }
 };
 struct Usage {
   uint64_t fresh = 0, cache_read = 0, cache_write = 0, output = 0;
+
+  template <class Coder, class Self>
+  static void each_field(Coder& coder, Self& self) {
+    coder(self.fresh, self.cache_read, self.cache_write, self.output);
+  }
 };
 
 class Ledger {
@@ -203,6 +218,9 @@ class Ledger {
   }
   uint64_t key_count() const { return keys_.count() + chains_.count(); }
   Digest state_hash() const;
+  static constexpr uint16_t snapshot_version = 1;
+  void encode(SnapshotWriter& out) const;
+  void decode(SnapshotReader& in);
   uint64_t memory_bytes() const;
 
  private:
@@ -216,6 +234,12 @@ class Ledger {
     AccountPurpose purpose = AccountPurpose::balance;
     uint8_t flags = 0;
     bool has_terms = false;  // in terms_
+
+    template <class Coder, class Self>
+    static void each_field(Coder& coder, Self& self) {
+      coder(self.agent, self.unit, self.purpose, self.flags, self.remainder, self.counters,
+            self.has_terms);
+    }
   };
 
   // check.cpp
@@ -259,6 +283,8 @@ class Ledger {
   uint64_t fee_of(const Hold& hold, uint64_t amount) const;
   Hold& unresolved_at(HoldId hold);
   static uint64_t account_hash_of(uint32_t agent, UnitId unit, AccountPurpose purpose);
+  static uint64_t unit_hash_of(std::string_view name);
+  void decode_account(SnapshotReader& in, size_t at, FieldReader& fields);
 
   void encode_account(uint32_t index, ByteWriter& writer) const;
   void encode_hold(uint32_t index, ByteWriter& writer) const;

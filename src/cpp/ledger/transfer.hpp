@@ -29,6 +29,7 @@
 #pragma once
 
 #include "base/ids.hpp"
+#include "base/snapshot.hpp"
 
 namespace hanse {
 
@@ -36,7 +37,6 @@ using UnitId = uint16_t;  // index into the table of unit names; 0 is "usd_micro
 constexpr UnitId unit_none = UINT16_MAX;
 using AccountIndex = uint32_t;
 using HoldId = uint64_t;  // index + 1; never reused
-using u128 = unsigned __int128;
 
 constexpr uint64_t key_horizon_ns = uint64_t(24) * 3600 * 1'000'000'000;
 constexpr uint64_t key_ahead_max_ns = uint64_t(60) * 1'000'000'000;
@@ -128,6 +128,10 @@ struct TransferKey {
     const uint64_t ms = high >> 16;
     return ms > UINT64_MAX / 1'000'000 ? UINT64_MAX : ms * 1'000'000;
   }
+  template <class Coder, class Self>
+  static void each_field(Coder& coder, Self& self) {
+    coder(self.high, self.low);
+  }
 };
 
 // Post and void act on the accounts and in the unit of their hold; what they say of them must be
@@ -149,6 +153,13 @@ struct Transfer {
   uint64_t pending = 0;                // post, void: the hold it resolves
   uint64_t expires_ns = 0;             // pending: absolute; 0: never
   AgentId arbiter = id_none;           // pending
+
+  template <class Coder, class Self>
+  static void each_field(Coder& coder, Self& self) {
+    coder(self.kind, self.flags, self.post_by, self.void_by, self.unit, self.code, self.debit,
+          self.credit, self.amount, self.key, self.chain, self.key_owner, self.user_data_32,
+          self.user_data_64, self.user_data_128, self.pending, self.expires_ns, self.arbiter);
+  }
 };
 
 // What a transfer did, beside its outcome.
@@ -156,6 +167,11 @@ struct Moved {
   TransferOutcome outcome = TransferOutcome::ok;
   uint64_t amount = 0;  // that moved or was held: balancing moves less than was asked
   HoldId hold = 0;      // pending: the new one; `exists`: what the first try returned
+
+  template <class Coder, class Self>
+  static void each_field(Coder& coder, Self& self) {
+    coder(self.outcome, self.amount, self.hold);
+  }
 };
 
 // `unknown`: the world outside was asked to settle and has not answered. The funds stay pending,
@@ -174,6 +190,12 @@ struct Hold {
   uint16_t code = 0;
   uint32_t arbiter = index_none;  // an agent
   bool unresolved() const { return state == HoldState::open || state == HoldState::unknown; }
+
+  template <class Coder, class Self>
+  static void each_field(Coder& coder, Self& self) {
+    coder(self.debit, self.credit, self.amount, self.left, self.expires_ns, self.state, self.flags,
+          self.post_by, self.void_by, self.code, self.arbiter);
+  }
 };
 
 inline bool is_resolution(const Transfer& transfer) {

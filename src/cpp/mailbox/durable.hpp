@@ -22,6 +22,7 @@
 #include "base/hash_map.hpp"
 #include "base/ids.hpp"
 #include "base/outcome.hpp"
+#include "base/snapshot.hpp"
 
 namespace hanse {
 
@@ -36,6 +37,11 @@ struct DurableOptions {
   uint32_t in_flight_max = 256;                     // handed out and not acknowledged
   uint64_t payload_bytes_max = uint64_t(16) << 20;  // of what is queued
   uint16_t attempts_max = 5;                        // then it is a dead letter
+
+  template <class Coder, class Self>
+  static void each_field(Coder& coder, Self& self) {
+    coder(self.capacity_messages, self.in_flight_max, self.payload_bytes_max, self.attempts_max);
+  }
 };
 
 // Bytes as they are kept: here, or in the journal's extent of that digest.
@@ -44,6 +50,11 @@ struct StoredBytes {
   Digest extent{};
   std::vector<uint8_t> bytes;
   bool in_extent() const { return bytes.size() != size; }
+
+  template <class Coder, class Self>
+  static void each_field(Coder& coder, Self& self) {
+    coder(self.size, self.extent, self.bytes);
+  }
 };
 
 // What a key was used up by.
@@ -53,6 +64,11 @@ struct DurableKeyed {
   Digest body{};
   uint64_t sequence = 0;
   Position position = 0;
+
+  template <class Coder, class Self>
+  static void each_field(Coder& coder, Self& self) {
+    coder(self.sender, self.to, self.key, self.body, self.sequence, self.position);
+  }
 };
 
 struct DurableTaken {
@@ -68,6 +84,11 @@ struct DurableDead {
   Outcome reason = Outcome::invalid;  // expired: its attempts are used up
   uint64_t sequence = 0;
   StoredBytes payload;
+
+  template <class Coder, class Self>
+  static void each_field(Coder& coder, Self& self) {
+    coder(self.sender, self.attempt, self.reason, self.sequence, self.payload);
+  }
 };
 
 struct DurableBoxInfo {
@@ -144,6 +165,9 @@ class DurableTable {
   const StoredBytes* state(uint32_t agent) const;             // nullptr: never written
 
   Digest state_hash() const;
+  static constexpr uint16_t snapshot_version = 1;
+  void encode(SnapshotWriter& out) const;
+  void decode(SnapshotReader& in);
   uint64_t memory_bytes() const;
 
  private:
@@ -155,6 +179,11 @@ class DurableTable {
     bool gone = false;    // acknowledged or dead, not yet removed
     bool handed = false;  // volatile
     StoredBytes payload;
+
+    template <class Coder, class Self>
+    static void each_field(Coder& coder, Self& self) {
+      coder(self.sequence, self.position, self.sender, self.attempt, self.payload);
+    }
   };
   struct Box {
     uint32_t agent = 0;
@@ -169,6 +198,11 @@ class DurableTable {
     uint64_t next_out = 0;        // everything below was handed out once
     std::set<uint64_t> returned;  // and what of it must go out again
     bool ready = false;
+
+    template <class Coder, class Self>
+    static void each_field(Coder& coder, Self& self) {
+      coder(self.agent, self.options, self.next_sequence, self.acknowledged, self.dead_count);
+    }
   };
   // An agent as sender, and as owner of a state.
   struct Party {
@@ -194,6 +228,8 @@ class DurableTable {
   void wake(uint32_t index);
   static Entry* next(Box& box, uint64_t durable_count);
   static void hand_out(Box& box, Entry& entry, DurableTaken& out);
+  void decode_box(SnapshotReader& in, FieldReader& fields);
+  void decode_party(SnapshotReader& in, FieldReader& fields);
   void put_box(const Box& box, ByteWriter& writer) const;
   void put_party(const Party& party, ByteWriter& writer) const;
 

@@ -6,10 +6,6 @@ namespace hanse {
 
 namespace {
 
-bool is_settled(TaskState state) {
-  return state == TaskState::accepted || state == TaskState::voided || state == TaskState::expired;
-}
-
 uint64_t add_saturating(uint64_t a, uint64_t b) { return a > UINT64_MAX - b ? UINT64_MAX : a + b; }
 
 // Token counts come from workers and may cost nothing, so nothing else keeps their sum in bounds.
@@ -156,7 +152,7 @@ uint32_t TaskTable::apply_dispatch(Task task) {
   const auto index = uint32_t(tasks_.size());
   fold(task, [](Economics& economics) { ++economics.dispatched; });
   if (task.deadline_ns != 0) deadlines_.insert({task.deadline_ns, index});
-  owned_bytes_ += task.payload.capacity() + task.latents.capacity() * sizeof(LatentManifest);
+  owned_bytes_ += owned_bytes(task);
   tasks_.push_back(std::move(task));
   hash_.mark(index);
   return index;

@@ -19,6 +19,7 @@
 #include "base/hash_map.hpp"
 #include "base/ids.hpp"
 #include "base/outcome.hpp"
+#include "base/snapshot.hpp"
 #include "ledger/ledger.hpp"
 
 namespace hanse {
@@ -32,6 +33,9 @@ enum class TaskState : uint8_t {
   expired = 5
 };
 const char* task_state_name(TaskState state);
+inline bool is_settled(TaskState state) {
+  return state == TaskState::accepted || state == TaskState::voided || state == TaskState::expired;
+}
 
 constexpr uint32_t latents_per_task_max = 8;
 constexpr uint32_t task_class_size_max = 64;
@@ -47,6 +51,11 @@ struct LatentManifest {
   Digest fingerprint{};
   uint32_t tokens = 0;
   uint64_t size_bytes = 0;
+
+  template <class Coder, class Self>
+  static void each_field(Coder& coder, Self& self) {
+    coder(self.content, self.fingerprint, self.tokens, self.size_bytes);
+  }
 };
 
 struct Task {
@@ -72,6 +81,15 @@ struct Task {
   Digest payload_extent{};
   uint32_t payload_size = 0;
   std::vector<LatentManifest> latents;
+
+  template <class Coder, class Self>
+  static void each_field(Coder& coder, Self& self) {
+    coder(self.requester, self.worker, self.verifier, self.space, self.offer, self.version,
+          self.tier, self.state, self.verifier_required, self.task_class, self.attempt, self.unit,
+          self.price, self.budget, self.spent, self.hold, self.dispatched_ns, self.deadline_ns,
+          self.dispatched_at, self.changed_at, self.epoch, self.score, self.artifact);
+    coder(self.usage, self.payload, self.payload_extent, self.payload_size, self.latents);
+  }
 };
 
 // What an idempotency key was used up by.
@@ -85,6 +103,12 @@ struct KeyedResult {
   uint32_t offer = 0, version = 0;
   float score = 0;
   uint64_t price = 0, reserved = 0, epoch = 0;
+
+  template <class Coder, class Self>
+  static void each_field(Coder& coder, Self& self) {
+    coder(self.body, self.position, self.task, self.outcome, self.worker, self.offer, self.version,
+          self.score, self.price, self.reserved, self.epoch);
+  }
 };
 
 // Cost of accepted work, folded with every transition. Usage and spend count for the tier that
@@ -95,6 +119,12 @@ struct Economics {
   uint64_t voided = 0, expired = 0;
   u128 spend = 0;  // everything posted
   Usage usage{};
+
+  template <class Coder, class Self>
+  static void each_field(Coder& coder, Self& self) {
+    coder(self.dispatched, self.completed, self.accepted, self.rejected, self.escalated,
+          self.voided, self.expired, self.spend, self.usage);
+  }
 };
 
 class TaskTable {
@@ -155,6 +185,9 @@ class TaskTable {
   const Economics& economics_of_tier(uint8_t tier) const { return by_tier_[tier]; }
 
   Digest state_hash() const;
+  static constexpr uint16_t snapshot_version = 1;
+  void encode(SnapshotWriter& out) const;
+  void decode(SnapshotReader& in);
   uint64_t memory_bytes() const;
 
  private:
@@ -162,6 +195,11 @@ class TaskTable {
     uint32_t requester;
     std::string key;
     KeyedResult result;
+
+    template <class Coder, class Self>
+    static void each_field(Coder& coder, Self& self) {
+      coder(self.requester, self.key, self.result);
+    }
   };
 
   [[noreturn]] void refuse(uint32_t index, const char* verb) const;
@@ -170,6 +208,9 @@ class TaskTable {
   void fold(const Task& task, Change&& change);
   static void count_attempt(Task& task);
   uint32_t accepted_find(const Digest& artifact) const;
+  static uint64_t owned_bytes(const Task& task) {
+    return task.payload.capacity() + task.latents.capacity() * sizeof(LatentManifest);
+  }
   Digest economics_hash() const;
 
   // Deques: growing copies nothing, and references stay valid.
