@@ -14,7 +14,7 @@ from bench.case import REGISTRY, Case, Settings, measure
 from bench.limits import measure_limits
 from bench.report import json_line, print_questions, print_table
 
-NAMES = ("mailbox", "durable", "match", "dispatch", "journal", "ledger", "latent")
+NAMES = ("mailbox", "durable", "match", "dispatch", "journal", "ledger", "latent", "policy")
 
 
 def load(names: list[str]) -> list[Case]:

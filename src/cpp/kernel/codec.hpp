@@ -208,6 +208,8 @@ void visit_record(const Envelope& envelope, ByteReader& reader, Visit&& visit) {
       return visit(decode_body<LessonRepealedRecord>(reader));
     case RecordType::rated_dispatch:
       return visit(decode_body<RatedDispatchRecord>(reader));
+    case RecordType::label_changed:
+      return visit(decode_body<LabelChangedRecord>(reader));
   }
   throw Error(ErrorCode::log_version, "record type",
               std::to_string(uint16_t(envelope.type)) + " is not known to this version");

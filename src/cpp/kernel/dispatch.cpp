@@ -98,6 +98,11 @@ void Kernel::Inner::commit_dispatch(uint32_t actor, Prepared& prepared, const Ch
   record.considered = choice.considered;
   record.rules = choice.rules;
 
+  if (label_flow(actor, choice.worker) != Outcome::ok)
+    throw Error(ErrorCode::policy_denied, "dispatch",
+                "by the flow of labels: untrusted words end after " +
+                    std::to_string(untrusted_hops_max) + " hops",
+                agents.id_at(actor));
   const uint32_t index = tasks.count();
   hold_latents(index, choice.worker, given);  // may throw: then nothing happened
   try {

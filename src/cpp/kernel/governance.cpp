@@ -33,6 +33,8 @@ void Governance::encode(ByteWriter& writer) const {
     writer.put(lesson.event), writer.put(lesson.cause), writer.put(lesson.epoch);
     writer.put(lesson.author), writer.put_text(lesson.rule), writer.put(lesson.repealed);
   }
+  for (uint32_t agent = 0; agent < distances.size(); ++agent)
+    if (distances[agent] != label_trusted) writer.put(agent), writer.put(distances[agent]);
 }
 
 // --- apply
@@ -132,6 +134,7 @@ uint64_t Kernel::load_policy(AgentId actor, std::string_view text, std::string_v
 // Whoever is not the root needs a rule that names the action: a permit for everything is not meant
 // for those who make rules.
 void Kernel::Inner::require_author(uint32_t actor, Action action) {
+  if (label_forbids(actor, action)) return require_policy(actor, action, 0);
   const Request request = question(actor, action, 0);
   const Decision decision = program->decide(request, epoch);
   if (decision.allowed && (actor == 0 || decision.named)) return;

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <map>
+#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -15,6 +16,9 @@ namespace hanse {
 constexpr size_t governance_kind_size_max = 64;
 constexpr size_t governance_kinds_max = 1024;
 constexpr size_t governance_note_size_max = 4096;
+
+constexpr uint8_t label_trusted = 255;
+constexpr uint8_t untrusted_hops_max = 8;  // as many hops as untrusted words are passed on
 
 struct Lesson {
   Position event = 0;           // of its record; rules cite it
@@ -36,12 +40,16 @@ struct Governance {
   std::vector<Lesson> lessons;
   GovernanceReport report;
   uint64_t last_day = UINT64_MAX;
+  // By agent: hops from where untrusted words came in, or label_trusted; shorter than the table of
+  // agents while the rest is trusted. Sources stay at 0, whatever they hear.
+  std::vector<uint8_t> distances;
+  std::set<uint32_t> sources;
 
   // The program: what was loaded, then each lesson that stands.
   std::string composed(std::string_view loaded_text) const;
   std::string composed() const { return composed(loaded); }
   Lesson* find(Position event);
-  bool empty() const { return report.events == 0 && schema.empty(); }
+  bool empty() const { return report.events == 0 && schema.empty() && distances.empty(); }
   void encode(ByteWriter& writer) const;
 };
 

@@ -122,6 +122,7 @@ struct Kernel::Inner {
   std::unique_ptr<LatentPool> latents;
   std::unique_ptr<Flow> flow;
   std::atomic<uint64_t> directory_version{1};  // agents, revocations or policy changed
+  std::atomic<bool> any_untrusted{false};      // some agent is; then every message is looked at
   std::atomic<bool> closed{false};
   uint32_t fork_count = 0;  // of the process, when the kernel was opened
 
@@ -250,9 +251,15 @@ struct Kernel::Inner {
   void apply(const Envelope&, Position, GovernedRecord&);
   void apply(const Envelope&, Position, LessonRepealedRecord&);
   void apply(const Envelope&, Position, RatedDispatchRecord&);  // obligations.cpp
+  void apply(const Envelope&, Position, LabelChangedRecord&);   // labels.cpp
   void release_slot(const Task& task, uint32_t space, uint32_t agent, uint32_t offer);
   void settle_task(uint32_t task, HoldState state);
   std::shared_ptr<const Program> compile(std::string_view text, std::string_view schema = {}) const;
+
+  // --- labels.cpp
+  uint8_t distance_of(uint32_t agent) const;
+  Outcome label_flow(uint32_t from, uint32_t to);
+  bool label_forbids(uint32_t actor, Action action) const;
 
   // --- governance.cpp
   void adopt(uint64_t next_epoch);  // the program of what governance holds now

@@ -238,6 +238,11 @@ class Kernel {
   Position govern(AgentId actor, const GovernanceEvent& event);
   uint64_t repeal_lesson(AgentId actor, Position lesson, uint64_t cause = UINT64_MAX);  // -> epoch
   Governance governance() const;
+  // What the agent says is untrusted from now on, or no longer. Whoever hears it is untrusted too,
+  // and what is untrusted can't transfer, fund, add agents or change rules, nor be passed on over
+  // more than untrusted_hops_max hops. Throws not_permitted.
+  Position set_trusted(AgentId actor, AgentId agent, bool trusted);
+  std::optional<uint8_t> untrusted_hops(AgentId actor, AgentId agent) const;  // none: trusted
   // What the kernel knows of a question, for programs that are asked without it.
   Request policy_question(AgentId principal, Action action, AgentId resource) const;
   std::shared_ptr<const Program> policy() const;

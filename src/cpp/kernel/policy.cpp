@@ -24,6 +24,10 @@ Request Kernel::Inner::question(uint32_t actor, Action action, uint32_t resource
   request[Fact::principal_permissions] = int64_t(agents.permissions(actor));
   request[Fact::principal_budget_max] = as_fact(agents.budget_max(actor));
   request[Fact::principal_tenant] = as_fact(agents.id_at(agents.tenant(actor)));
+  if (const uint8_t distance = distance_of(actor); distance != label_trusted) {
+    request[Fact::untrusted] = 1;
+    request[Fact::hops] = distance;
+  }
   if (program->asks(Fact::principal_budget_left))
     request[Fact::principal_budget_left] = as_fact(ledger.available(actor, 0));
   if (resource == index_none) return request;
@@ -84,9 +88,13 @@ Position Kernel::Inner::record_denial(uint32_t actor, const Request& request,
 void Kernel::Inner::require_policy(uint32_t actor, const Request& request, AgentId id) {
   const Decision decision = program->decide(request, epoch);
   remember(request, decision);
-  if (decision.allowed) return;
+  const bool labelled = label_forbids(actor, request.action);
+  if (decision.allowed && !labelled) return;
   const Position position = record_denial(actor, request, decision);
-  throw Error(ErrorCode::policy_denied, action_name(request.action), name_rules(fired(decision)),
+  throw Error(ErrorCode::policy_denied, action_name(request.action),
+              labelled ? "by the flow of labels: the actor has heard untrusted words, " +
+                             std::to_string(distance_of(actor)) + " hops away"
+                       : name_rules(fired(decision)),
               id, position);
 }
 

@@ -56,6 +56,17 @@ struct LessonRepealedRecord {
   }
 };
 
+// What the agent says is untrusted, `distance` hops from where it began; label_trusted: no longer.
+struct LabelChangedRecord {
+  static constexpr RecordType type = RecordType::label_changed;
+  uint32_t agent = 0, from = 0;  // from: whom it heard, or who says so
+  uint8_t distance = 0;
+  template <class F>
+  void fields(F&& f) {
+    f("agent", agent), f("from", from), f("distance", distance);
+  }
+};
+
 // A dispatch under a rate: it takes one of each of these, back when the window has passed.
 struct RateLine {
   uint32_t tenant = 0;

@@ -66,6 +66,8 @@ const char* record_type_name(RecordType type) {
       return "lesson_repealed";
     case RecordType::rated_dispatch:
       return "rated_dispatch";
+    case RecordType::label_changed:
+      return "label_changed";
   }
   return "unknown";
 }

@@ -50,6 +50,7 @@ enum class RecordType : uint16_t {
   governed = 52,
   lesson_repealed = 53,
   rated_dispatch = 54,
+  label_changed = 55,
 };
 const char* record_type_name(RecordType type);
 

@@ -95,7 +95,8 @@ py::tuple check_policy(KernelHandle& handle, AgentId actor, py::object principal
   PolicyQuestions questions{action_of(action), {&who, 1}, {}, said.columns()};
   if (!resource.is_none()) questions.resources = {&what, 1};
   Decision decision;
-  const auto program = unlocked([&] { return kernel.check_policy(actor, questions, {&decision, 1}); });
+  const auto program =
+      unlocked([&] { return kernel.check_policy(actor, questions, {&decision, 1}); });
   return py::make_tuple(decision.allowed, decision.epoch, names_of(*program, decision),
                         decision.error, decision.obligations);
 }
@@ -134,7 +135,8 @@ py::tuple check_policy_many(KernelHandle& handle, AgentId actor, py::object prin
   const Context said(context, count);
   const PolicyQuestions questions{action_of(action), who.view(), what.view(), said.columns()};
   std::vector<Decision> decisions(count);
-  py::array_t<bool> allowed(static_cast<py::ssize_t>(count)), failed(static_cast<py::ssize_t>(count));
+  py::array_t<bool> allowed(static_cast<py::ssize_t>(count)),
+      failed(static_cast<py::ssize_t>(count));
   py::array_t<uint8_t> obligations(static_cast<py::ssize_t>(count));
   bool* const allowed_out = allowed.mutable_data();
   bool* const failed_out = failed.mutable_data();
@@ -180,12 +182,11 @@ py::tuple dry_run_policy(KernelHandle& handle, AgentId actor, py::object text, p
   const DryRun run = unlocked([&] { return kernel.dry_run(actor, rules, types, last); });
   py::list listed;
   for (const DryRun::Difference& one : run.listed)
-    listed.append(py::make_tuple(one.position, action_name(one.action), one.principal,
-                                 one.resource == id_none ? py::object(py::none())
-                                                         : py::object(py::int_(one.resource)),
-                                 one.task_class, one.allowed_before, one.allowed_after,
-                                 one.obligations_before, one.obligations_after,
-                                 py::cast(one.rules_before), py::cast(one.rules_after)));
+    listed.append(py::make_tuple(
+        one.position, action_name(one.action), one.principal,
+        one.resource == id_none ? py::object(py::none()) : py::object(py::int_(one.resource)),
+        one.task_class, one.allowed_before, one.allowed_after, one.obligations_before,
+        one.obligations_after, py::cast(one.rules_before), py::cast(one.rules_after)));
   return py::make_tuple(run.decisions, run.differences, listed);
 }
 
@@ -226,7 +227,8 @@ py::array_t<double> time_policy(KernelHandle& handle, py::object principals, py:
   unlocked([&] {
     const auto program = kernel.policy();
     std::vector<Request> requests;
-    for (const AgentId one : who.view()) requests.push_back(kernel.policy_question(one, verb, what));
+    for (const AgentId one : who.view())
+      requests.push_back(kernel.policy_question(one, verb, what));
     size_t next = 0;
     uint64_t allowed = 0;
     for (size_t i = 0; i < blocks; ++i) {
@@ -275,6 +277,18 @@ void register_policy(py::module_&, KernelClass& kernel_class) {
              Kernel& kernel = handle.open();
              const uint64_t event = unsigned_of(lesson, "lesson"), why = cause_of(cause);
              return unlocked([&] { return kernel.repeal_lesson(actor, event, why); });
+           })
+      .def("set_trusted",
+           [](KernelHandle& handle, AgentId actor, py::object agent, bool trusted) {
+             Kernel& kernel = handle.open();
+             const AgentId whom = unsigned_of(agent, "agent");
+             return unlocked([&] { return kernel.set_trusted(actor, whom, trusted); });
+           })
+      .def("untrusted_hops",
+           [](KernelHandle& handle, AgentId actor, py::object agent) {
+             Kernel& kernel = handle.open();
+             const AgentId whom = unsigned_of(agent, "agent");
+             return unlocked([&] { return kernel.untrusted_hops(actor, whom); });
            })
       .def("policy_text",
            [](KernelHandle& handle) {

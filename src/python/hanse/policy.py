@@ -300,6 +300,23 @@ class Policy:
         event = lesson.event if isinstance(lesson, Lesson) else lesson
         return self._kernel._core.repeal_lesson(self._kernel._acting(), event, cause)
 
+    def distrust(self, agent: int) -> int:
+        """What the agent says is untrusted from now on: a reader of the open web, say.
+
+        Whoever hears it, by message or task, is untrusted too, one hop further. An untrusted agent
+        can't transfer, fund, add agents or change rules (PolicyDenied, whatever the rules say), and
+        after 8 hops it isn't heard any more (denied). Returns the position of the event.
+        """
+        return self._kernel._core.set_trusted(self._kernel._acting(), agent, False)
+
+    def trust(self, agent: int) -> int:
+        """Ends distrust in one agent; for someone above it who is trusted."""
+        return self._kernel._core.set_trusted(self._kernel._acting(), agent, True)
+
+    def untrusted_hops(self, agent: int) -> int | None:
+        """How many hops ago untrusted words reached the agent; 0: it is the source, None: never."""
+        return self._kernel._core.untrusted_hops(self._kernel._acting(), agent)
+
     @property
     def lessons(self) -> list[Lesson]:
         """Every lesson that was learnt, repealed ones too."""
