@@ -254,7 +254,7 @@ def hanse_answer(people: Population, request: dict[str, Any]) -> Answer:
         people.ids[request["resource"]],
         context,
     )
-    rules = frozenset(int(name.removeprefix("rule")) for name in decision.rules)
+    rules = frozenset(int(n) for name in decision.rules for n in re.findall(r"\d+", name))
     return Answer(decision.allowed, decision.error, rules)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from policy_sets import KEEP, Tally, Writer, compare, population
+from policy_sets import KEEP, Tally, Writer, compare, hanse_answer, population
 
 import hanse
 
@@ -87,6 +87,44 @@ def test_an_error_never_permits(rules: int, asked: int) -> None:
     decision = decide([*rules_of(rules), broken], asked)
     assert decision.error
     assert not decision.allowed
+
+
+def test_cedar_s_json_is_loaded_as_its_text_is() -> None:
+    cedarpy = pytest.importorskip("cedarpy")
+    with hanse.open() as kernel:
+        people = population(kernel)
+        for seed in range(60):
+            writer = Writer(seed, people.names)
+            text = writer.policies()
+            request = {
+                "principal": "ada",
+                "action": "dispatch",
+                "resource": "bot",
+                "context": writer.context(),
+            }
+            kernel.policy.load(text + KEEP)
+            by_text = hanse_answer(people, request)
+            kernel.policy.load(cedarpy.policies_to_json_str(text + KEEP))
+            by_json = hanse_answer(people, request)
+            assert (by_text.allowed, by_text.error) == (by_json.allowed, by_json.error), text
+
+
+@pytest.mark.parametrize(
+    "json",
+    [
+        {},
+        "{",
+        "{}",
+        {"staticPolicies": {"a": 5}},
+        {"staticPolicies": {"a": {"effect": "allow"}}},
+        {"staticPolicies": {}, "templates": {"t": {}}},
+        {"staticPolicies": {"a": {"effect": "permit", "principal": {"op": "like"}}}},
+    ],
+)
+def test_json_that_is_no_policy_is_refused(json: object) -> None:
+    with hanse.open() as kernel, pytest.raises(hanse.InvalidError) as caught:
+        kernel.policy.load(json)  # type: ignore[arg-type]
+    assert caught.value.name == "PolicyCompileError"
 
 
 @pytest.mark.slow

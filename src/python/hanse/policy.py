@@ -6,11 +6,12 @@ from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from enum import IntFlag
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
+from .cedar import text_of_json
 from .reasons import refuse
 
 if TYPE_CHECKING:
@@ -179,15 +180,18 @@ class Policy:
     def __init__(self, kernel: Kernel) -> None:
         self._kernel = kernel
 
-    def load(self, text: str, *, schema: Schema | None = None) -> int:
+    def load(self, text: str | Mapping[str, Any], *, schema: Schema | None = None) -> int:
         """Compiles and swaps in a whole new program, in a subset of Cedar's syntax.
 
+        text: rules as text, or Cedar's JSON form ({"staticPolicies": …}) as a mapping or text.
         schema: which attributes there are besides hanse's facts, "context.tags: Set<String>;
         context.note?: String;" or the same as a mapping (Long, Bool, String, Set<Long>,
         Set<String>); any other is an error then. Lessons that stand are part of the program.
         Returns the new epoch. Raises InvalidError (PolicyCompileError with line and column,
         PolicyLockout), DeniedError; the old program stays then.
         """
+        if isinstance(text, Mapping) or (isinstance(text, str) and text.lstrip().startswith("{")):
+            text = text_of_json(text)
         core = self._kernel._core
         return core.load_policy(self._kernel._acting(), text, schema_text(schema))
 
