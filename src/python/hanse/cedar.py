@@ -1,7 +1,7 @@
 """Cedar's JSON form of policies as the text that a kernel loads.
 
-The form is that of Cedar's `policies_to_json_str` and "JSON policy format". What hanse's rules don't
-know (templates, records, extension functions) is refused by name.
+The form is Cedar's "JSON policy format", which cedarpy's `policies_to_json_str` writes. What hanse's
+rules don't know (templates, records, extension functions) is refused by name.
 """
 
 from __future__ import annotations
