@@ -1,7 +1,7 @@
 """Cedar's JSON form of policies as the text that a kernel loads.
 
-The form is Cedar's "JSON policy format", which cedarpy's `policies_to_json_str` writes. What hanse's
-rules don't know (templates, records, extension functions) is refused by name.
+The form is Cedar's "JSON policy format", as `policies_to_json_str` of cedarpy writes it. What
+hanse's rules don't know (templates, records, extension functions) is refused by name.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ __all__ = ["text_of_json"]
 _BETWEEN = {"==", "!=", "<", "<=", ">", ">=", "+", "-", "*", "&&", "||", "in"}
 _METHODS = {"contains", "containsAll", "containsAny"}
 _NESTING_MAX = 64
+_ESCAPES = {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\t": "\\t", "\r": "\\r"}
 
 
 def _refuse(what: str) -> NoReturn:
@@ -26,15 +27,7 @@ def _refuse(what: str) -> NoReturn:
 def _quoted(text: object) -> str:
     if not isinstance(text, str):
         _refuse(f"{text!r} where a string belongs")
-    for plain, escape in (
-        ("\\", "\\\\"),
-        ('"', '\\"'),
-        ("\n", "\\n"),
-        ("\t", "\\t"),
-        ("\r", "\\r"),
-    ):
-        text = text.replace(plain, escape)
-    return f'"{text}"'
+    return '"' + "".join(_ESCAPES.get(c, c) for c in text) + '"'
 
 
 def _entity(entity: Any) -> str:
