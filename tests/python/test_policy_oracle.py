@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from policy_sets import KEEP, Tally, Writer, compare, hanse_answer, population
+from policy_sets import KEEP, Tally, Writer, compare, hanse_answer, load, population
 
 import hanse
 
@@ -34,7 +34,7 @@ SEEDS = st.integers(0, 10**9)
 def decide(rules: list[str], seed: int) -> hanse.Decision:
     with hanse.open() as kernel:
         people = population(kernel)
-        kernel.policy.load("\n".join(rules) + KEEP)
+        load(kernel, "\n".join(rules))
         writer = Writer(seed, people.names)
         return kernel.policy.check(
             people.ids[writer.random.choice(people.names)[0]],
@@ -102,7 +102,7 @@ def test_cedar_s_json_is_loaded_as_its_text_is() -> None:
                 "resource": "bot",
                 "context": writer.context(),
             }
-            kernel.policy.load(text + KEEP)
+            text = load(kernel, text)
             by_text = hanse_answer(people, request)
             kernel.policy.load(cedarpy.policies_to_json_str(text + KEEP))
             by_json = hanse_answer(people, request)

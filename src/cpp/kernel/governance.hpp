@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "base/bytes.hpp"
+#include "base/snapshot.hpp"
 #include "journal/journal.hpp"
 
 namespace hanse {
@@ -27,6 +28,10 @@ struct Lesson {
   AgentId author = id_none;
   std::string kind, rule;  // rule: as it stands in the program
   bool repealed = false;
+  template <class Coder, class Self>
+  static void each_field(Coder& coder, Self& self) {
+    coder(self.event, self.cause, self.epoch, self.author, self.kind, self.rule, self.repealed);
+  }
 };
 
 struct GovernanceReport {
@@ -50,7 +55,10 @@ struct Governance {
   std::string composed() const { return composed(loaded); }
   Lesson* find(Position event);
   bool empty() const { return report.events == 0 && schema.empty() && distances.empty(); }
-  void encode(ByteWriter& writer) const;
+  void encode(ByteWriter& writer) const;  // for the state hash
+  static constexpr uint16_t snapshot_version = 1;
+  void encode(SnapshotWriter& out) const;
+  void decode(SnapshotReader& in);
 };
 
 // A lesson's rule as it stands in the program: it cites its event, and it has a name.

@@ -262,6 +262,7 @@ struct Kernel::Inner {
   bool label_forbids(uint32_t actor, Action action) const;
 
   // --- governance.cpp
+  void restore_policy();            // governance_snapshot.cpp
   void adopt(uint64_t next_epoch);  // the program of what governance holds now
   std::shared_ptr<const Program> compile_next(std::string_view text, std::string_view schema) const;
   void require_author(uint32_t actor, Action action);
