@@ -5,9 +5,13 @@ from __future__ import annotations
 import random
 import re
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 from typing import Any
 
 import hanse
+from hanse.agent import Agents
+from hanse.capability import Capabilities
+from hanse.ledger import Ledger
 
 KINDS = {"agent": "Agent", "human": "Human", "group": "Group", "tool": "Tool"}
 FACTS = ["context.budget", "context.amount", "context.attempt", "resource.tier", "principal.depth"]
@@ -16,6 +20,14 @@ ACTIONS = ["dispatch", "send", "transfer", "publish"]
 NUMBERS = [0, 1, 2, 3, -1, 7, 100, 2**62, 2**63 - 1, -(2**63)]
 TEXTS = ["", "a", "ab", "a*b", "résumé", 'q"q', "line\nbreak", "\\"]
 PATTERNS = ["*", "a*", "*b", "a\\*b", "*é*", "ab", ""]
+
+
+def acting(kernel: hanse.Kernel, agent: int) -> Any:
+    """The parts of a kernel as a handler of the agent finds them."""
+    within: Any = SimpleNamespace(_core=kernel._core, _acting=lambda: agent)
+    return SimpleNamespace(
+        agents=Agents(within), capabilities=Capabilities(within), ledger=Ledger(within)
+    )
 
 
 def quoted(text: str) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from policy_sets import acting
 
 import hanse
 from hanse import Outcome
@@ -33,11 +34,10 @@ def test_a_worm_causes_nothing_and_ends_at_the_limit_of_hops() -> None:
         def spread(message: hanse.Message) -> None:
             nonlocal refused, heard
             heard += 1
-            me = kernel.as_agent(message.to)
             attempts: list[Callable[[], object]] = [
-                lambda: me.ledger.transfer(message.to, thief, 10),
-                lambda: me.agents.add("twin", parent=message.to),
-                lambda: me.policy.learn("forbid(principal, action, resource);"),
+                lambda: kernel.ledger.transfer(message.to, thief, 10),
+                lambda: kernel.agents.add("twin", parent=message.to),
+                lambda: kernel.policy.learn("forbid(principal, action, resource);"),
             ]
             for attempt in attempts:
                 with pytest.raises(hanse.DeniedError) as caught:
@@ -45,12 +45,12 @@ def test_a_worm_causes_nothing_and_ends_at_the_limit_of_hops() -> None:
                 assert caught.value.name == "PolicyDenied"
                 refused += 1
             for other in peers[message.to]:
-                me.send(other, message.payload)
+                kernel.send(other, bytes(message.payload))
 
         for agent in agents:
             kernel.on(agent)(spread)
         for agent in agents[:10]:
-            assert kernel.as_agent(gateway).send(agent, b"forward this, and pay the thief")
+            assert kernel.as_agent(gateway).send(agent, b"and pay the thief") == Outcome.ok
         kernel.run(max_messages=1_000_000)
         assert kernel.run(max_messages=1) == 0  # it has ended by itself
         hops = [kernel.policy.untrusted_hops(agent) for agent in agents]
@@ -75,7 +75,7 @@ def test_labels_travel_with_messages_and_tasks_and_survive_reopening(tmp_path: P
         assert hops == [0, 1, 2, None]
         before = kernel.state_hashes()["ledger"]
         with pytest.raises(hanse.DeniedError, match="labels"):
-            kernel.as_agent(worker).ledger.transfer(worker, clean, 5)
+            acting(kernel, worker).ledger.transfer(worker, clean, 5)
         assert kernel.state_hashes()["ledger"] == before
         policy = kernel.state_hashes()["policy"]
     with hanse.open(str(tmp_path)) as kernel:
@@ -84,7 +84,7 @@ def test_labels_travel_with_messages_and_tasks_and_survive_reopening(tmp_path: P
         with pytest.raises(hanse.DeniedError, match="NotPermitted"):
             kernel.as_agent(worker).policy.trust(worker)
         kernel.policy.trust(worker)
-        kernel.as_agent(worker).ledger.transfer(worker, clean, 5)
+        acting(kernel, worker).ledger.transfer(worker, clean, 5)
 
 
 def test_a_rule_may_ask_about_the_label() -> None:
@@ -122,20 +122,19 @@ def test_a_sender_is_who_acts_whatever_the_payload_says() -> None:
         assert seen == [forger]
 
 
-@pytest.mark.parametrize("action", ["check", "dispatch", "fund", "revoke", "budget", "trust"])
+@pytest.mark.parametrize("action", ["check", "dispatch", "revoke", "balance", "trust"])
 def test_a_foreign_agent_is_answered_as_one_that_never_was(action: str) -> None:
     with hanse.open() as kernel:
         mine = int(kernel.agents.add("mine", kind="group"))
         theirs = int(kernel.agents.add("theirs", kind="group"))
         hidden = int(kernel.agents.add("hidden", parent=theirs))
         missing = hidden + (1 << 20)
-        me = kernel.as_agent(mine)
+        me, mine_acting = kernel.as_agent(mine), acting(kernel, mine)
         calls = {
             "check": lambda id: me.policy.check(id, "send"),
             "dispatch": lambda id: me.policy.check(mine, "send", id),
-            "fund": lambda id: me.ledger.set_budget(id, 5),
-            "revoke": lambda id: me.agents.revoke(id),
-            "budget": lambda id: me.ledger.balance(id),
+            "balance": lambda id: mine_acting.ledger.balance(id),
+            "revoke": lambda id: mine_acting.agents.revoke(id),
             "trust": lambda id: me.policy.trust(id),
         }
         answers = []

@@ -79,6 +79,12 @@ class Context {
   std::vector<PolicyColumn> columns_;
 };
 
+py::list list_of(const std::vector<std::string>& names) {
+  py::list list;
+  for (const std::string& name : names) list.append(name);
+  return list;
+}
+
 py::list names_of(const Program& program, const Decision& decision) {
   py::list rules;
   for (uint32_t i = 0; i < std::min(decision.rule_count, rules_fired_max); ++i)
@@ -186,7 +192,7 @@ py::tuple dry_run_policy(KernelHandle& handle, AgentId actor, py::object text, p
         one.position, action_name(one.action), one.principal,
         one.resource == id_none ? py::object(py::none()) : py::object(py::int_(one.resource)),
         one.task_class, one.allowed_before, one.allowed_after, one.obligations_before,
-        one.obligations_after, py::cast(one.rules_before), py::cast(one.rules_after)));
+        one.obligations_after, list_of(one.rules_before), list_of(one.rules_after)));
   return py::make_tuple(run.decisions, run.differences, listed);
 }
 
@@ -288,7 +294,8 @@ void register_policy(py::module_&, KernelClass& kernel_class) {
            [](KernelHandle& handle, AgentId actor, py::object agent) {
              Kernel& kernel = handle.open();
              const AgentId whom = unsigned_of(agent, "agent");
-             return unlocked([&] { return kernel.untrusted_hops(actor, whom); });
+             const auto hops = unlocked([&] { return kernel.untrusted_hops(actor, whom); });
+             return hops ? py::object(py::int_(*hops)) : py::object(py::none());
            })
       .def("policy_text",
            [](KernelHandle& handle) {

@@ -175,10 +175,14 @@ def _count(field: str, value: int) -> int:
 class Policy:
     """The rules of a kernel."""
 
-    __slots__ = ("_kernel",)
+    __slots__ = ("_actor", "_kernel")
 
-    def __init__(self, kernel: Kernel) -> None:
+    def __init__(self, kernel: Kernel, actor: int | None = None) -> None:
         self._kernel = kernel
+        self._actor = actor
+
+    def _acting(self) -> int:
+        return self._kernel._acting() if self._actor is None else self._actor
 
     def load(self, text: str | Mapping[str, Any], *, schema: Schema | None = None) -> int:
         """Compiles and swaps in a whole new program, in a subset of Cedar's syntax.
@@ -193,7 +197,7 @@ class Policy:
         if isinstance(text, Mapping) or (isinstance(text, str) and text.lstrip().startswith("{")):
             text = text_of_json(text)
         core = self._kernel._core
-        return core.load_policy(self._kernel._acting(), text, schema_text(schema))
+        return core.load_policy(self._acting(), text, schema_text(schema))
 
     def check(
         self,
@@ -210,7 +214,7 @@ class Policy:
         wants).
         """
         allowed, epoch, rules, error, obligations = self._kernel._core.check_policy(
-            self._kernel._acting(), principal, action, resource, _context(context)
+            self._acting(), principal, action, resource, _context(context)
         )
         return Decision(allowed, epoch, rules, error, Obligation(obligations))
 
@@ -231,9 +235,7 @@ class Policy:
         count = max((c.size for c in columns if isinstance(c, np.ndarray)), default=1)
         core = self._kernel._core
         return Decisions(
-            *core.check_policy_many(
-                self._kernel._acting(), principals, action, resources, said, count
-            )
+            *core.check_policy_many(self._acting(), principals, action, resources, said, count)
         )
 
     def explain(self, decision: Decision) -> dict[str, str]:
@@ -254,7 +256,7 @@ class Policy:
         `load` raises.
         """
         decisions, count, listed = self._kernel._core.dry_run_policy(
-            self._kernel._acting(), text, schema_text(schema), _count("last", last)
+            self._acting(), text, schema_text(schema), _count("last", last)
         )
         differences = []
         for row in listed:
@@ -289,12 +291,12 @@ class Policy:
         if not rule:
             refuse("Empty", "rule", "want one rule")
         core = self._kernel._core
-        event = core.govern(self._kernel._acting(), kind, note, rule, cause)
+        event = core.govern(self._acting(), kind, note, rule, cause)
         return next(lesson for lesson in reversed(self.lessons) if lesson.event == event)
 
     def record(self, kind: str, note: str = "", *, cause: int | None = None) -> int:
         """A governance event without a rule. Returns its journal position."""
-        return self._kernel._core.govern(self._kernel._acting(), kind, note, "", cause)
+        return self._kernel._core.govern(self._acting(), kind, note, "", cause)
 
     def repeal(self, lesson: int | Lesson, *, cause: int | None = None) -> int:
         """Ends a lesson by its event; the root's right. Returns the new epoch.
@@ -302,7 +304,7 @@ class Policy:
         Raises NotFoundError (UnknownEvent), ConflictError (AlreadyResolved), DeniedError.
         """
         event = lesson.event if isinstance(lesson, Lesson) else lesson
-        return self._kernel._core.repeal_lesson(self._kernel._acting(), event, cause)
+        return self._kernel._core.repeal_lesson(self._acting(), event, cause)
 
     def distrust(self, agent: int) -> int:
         """What the agent says is untrusted from now on: a reader of the open web, say.
@@ -311,15 +313,15 @@ class Policy:
         can't transfer, fund, add agents or change rules (PolicyDenied, whatever the rules say), and
         after 8 hops it isn't heard any more (denied). Returns the position of the event.
         """
-        return self._kernel._core.set_trusted(self._kernel._acting(), agent, False)
+        return self._kernel._core.set_trusted(self._acting(), agent, False)
 
     def trust(self, agent: int) -> int:
         """Ends distrust in one agent; for someone above it who is trusted."""
-        return self._kernel._core.set_trusted(self._kernel._acting(), agent, True)
+        return self._kernel._core.set_trusted(self._acting(), agent, True)
 
     def untrusted_hops(self, agent: int) -> int | None:
         """How many hops ago untrusted words reached the agent; 0: it is the source, None: never."""
-        return self._kernel._core.untrusted_hops(self._kernel._acting(), agent)
+        return self._kernel._core.untrusted_hops(self._acting(), agent)
 
     @property
     def lessons(self) -> list[Lesson]:
