@@ -31,7 +31,8 @@ bool Kernel::Inner::same_view(uint32_t actor, uint32_t target) const {
 
 uint32_t Kernel::Inner::visible(uint32_t actor, AgentId target) const {
   const uint32_t index = agents.index_checked(target);
-  if (!same_view(actor, index)) throw Error(ErrorCode::unknown_agent, "agent", "", target);
+  if (!same_view(actor, index))
+    throw Error(ErrorCode::unknown_agent, "agent", "no such agent", target);
   return index;
 }
 
