@@ -41,7 +41,7 @@ class Writer:
         self.random = random.Random(seed)
         self.names = names
 
-    def pick(self, *choices: Any) -> Any:
+    def pick(self, *choices: str) -> str:
         return self.random.choice(choices)
 
     def entity(self) -> str:
@@ -87,7 +87,7 @@ class Writer:
     def set_of(self, kind: str) -> str:
         if self.random.random() < 0.4:
             return self.attribute()
-        pool = NUMBERS if kind == "integer" else TEXTS
+        pool: list[Any] = NUMBERS if kind == "integer" else TEXTS
         elements = self.random.choices(pool, k=self.random.randint(1, 3))
         return "[" + ", ".join(str(e) if isinstance(e, int) else quoted(e) for e in elements) + "]"
 
@@ -193,10 +193,15 @@ class Writer:
         return said
 
     def value(self) -> Any:
-        pool = self.pick(NUMBERS, TEXTS)
+        pool: list[Any] = self.random.choice([NUMBERS, TEXTS])
         few = self.random.choices(pool, k=self.random.randint(0, 3))
-        return self.pick(
-            self.random.choice(NUMBERS), self.random.choice(TEXTS), self.pick(True, False), few
+        return self.random.choice(
+            [
+                self.random.choice(NUMBERS),
+                self.random.choice(TEXTS),
+                self.random.random() < 0.5,
+                few,
+            ]
         )
 
 

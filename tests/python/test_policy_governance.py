@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -241,7 +242,7 @@ def test_a_rate_is_a_hold_that_comes_back(tmp_path: Path) -> None:
         ok, limited = Outcome.ok, Outcome.rate_limited
         assert receipts.status.tolist() == [ok, ok, limited, limited, limited]
         clock.advance(61_000_000_000)
-        batch = {"to": np.full(4, a, np.uint64), "budgets": 5, "atomic": True}
+        batch: dict[str, Any] = {"to": np.full(4, a, np.uint64), "budgets": 5, "atomic": True}
         assert me.dispatch_many(**batch).status.tolist().count(Outcome.aborted) == 3
         batch["to"] = batch["to"][:3]
         assert me.dispatch_many(**batch).status.tolist() == [ok] * 3
