@@ -253,7 +253,7 @@ TEST(PolicyVerifier, every_kind_of_corruption_is_refused) {
            if (c.instructions[rule.code_begin + i].op == Op::multiply)
              first_of(c, Op::test_contains).target = uint16_t(i);
        },
-       "jump into an expression"},
+       "between depths"},
       {"fact", [](Code& c) { first_of(c, Op::push_fact).fact = uint8_t(fact_count); }, "fact"},
       {"fact of a test without one", [](Code& c) { first_of(c, Op::test_class_like).fact = 255; },
        "fact"},
@@ -269,7 +269,7 @@ TEST(PolicyVerifier, every_kind_of_corruption_is_refused) {
       {"agent", [](Code& c) { first_of(c, Op::test_principal_in).operand = INT64_MAX; }, "agent"},
       {"underflow", [](Code& c) { first_of(c, Op::push_fact).op = Op::negate; }, "underflow"},
       {"value left on the stack", [](Code& c) { first_of(c, Op::fire).op = Op::push_constant; },
-       "not empty"},
+       "between depths"},
       {"no end",
        [](Code& c) {
          c.instructions[c.rules[0].code_begin + c.rules[0].code_size - 1].op = Op::push_constant;
@@ -288,9 +288,9 @@ TEST(PolicyVerifier, every_kind_of_corruption_is_refused) {
       {"set with duplicates", [](Code& c) { c.text_sets[0] = {"x", "x"}; }, "order"},
       {"pattern without pieces", [](Code& c) { c.patterns[0].pieces.clear(); }, "empty pattern"},
       {"a forbid missing in the index",
-       [](Code& c) { c.by_action[size_t(Action::transfer)].pop_back(); }, "index"},
+       [](Code& c) { c.by_action[size_t(Action::transfer)][1].pop_back(); }, "index"},
       {"a rule number out of range",
-       [](Code& c) { c.by_action[size_t(Action::transfer)].push_back(900); }, "index"},
+       [](Code& c) { c.by_action[size_t(Action::transfer)][4].push_back(900); }, "index"},
       {"too many rules", [](Code& c) { c.rules.resize(1001); }, "too many rules"},
   };
   for (const Case& each : cases) {

@@ -64,8 +64,8 @@ TEST(PolicyText, unknown_names_are_refused_by_name) {
             "line 1, column 29: expected a known action, got Action::\"fly\"");
   EXPECT_EQ(refusal(R"(permit(principal, action == Action::"count_", resource);)"),
             "line 1, column 29: expected a known action, got Action::\"count_\"");
-  EXPECT_EQ(refusal_of("context.bugdet > 5"),
-            "line 1, column 39: expected a known fact, got 'context.bugdet'");
+  EXPECT_EQ(refusal_of("resource.owner == \"x\""),
+            "line 1, column 39: expected a known fact, got 'resource.owner'");
   EXPECT_EQ(refusal_of("principal.price > 5"),
             "line 1, column 39: expected a known fact, got 'principal.price'");
 }
@@ -79,8 +79,6 @@ TEST(PolicyText, types_are_checked_when_the_policy_is_loaded) {
                                 "context.budget == \"5\"",
                                 "context.task_class == 5",
                                 "context.task_class < \"b\"",
-                                "true == true",
-                                "(1 == 1) == (2 == 2)",
                                 "1 == (2 == 2)",
                                 "!5",
                                 "!context.budget",
@@ -92,28 +90,21 @@ TEST(PolicyText, types_are_checked_when_the_policy_is_loaded) {
                                 "5 && true",
                                 "false || \"a\"",
                                 "principal == 5",
-                                "principal == resource",
-                                "principal in resource",
                                 "5 in Agent::\"team\"",
                                 "principal < Agent::\"team\"",
-                                "Agent::\"alice\" == principal",
                                 "[1, \"a\"].contains(context.budget)",
                                 "[\"a\", 1].contains(context.task_class)",
                                 "[1].contains(context.task_class)",
                                 "[\"a\"].contains(context.budget)",
-                                "[\"a\"].contains(\"a\")",
                                 "[].contains(context.budget)",
-                                "[1] == [1]",
                                 "context.budget like \"5\"",
                                 "context.task_class like context.task_class",
-                                "\"a\" like \"a\"",
                                 "context.budget.hasAll(context.budget)",
                                 "(1 + 2).hasAll(1)",
                                 "context.task_class.hasAll(1)",
                                 "context.budget.contains(1)",
                                 "context",
                                 "context.5",
-                                "action == Action::\"send\"",
                                 "context.budget hasAll 5"})
     EXPECT_NE(refusal_of(condition), "") << condition;
 }

@@ -378,6 +378,17 @@ class World:
                     "context": {"budget": 1},
                 },
             ),
+            "policy.check_many": (
+                kernel.policy.check_many,
+                {"principals": np.array([self.worker], np.uint64), "action": "send"},
+            ),
+            "policy.dry_run": (
+                kernel.policy.dry_run,
+                {"text": "permit(principal, action, resource);", "last": 5},
+            ),
+            "policy.record": (kernel.policy.record, {"kind": "incident", "cause": 1}),
+            "policy.distrust": (kernel.policy.distrust, {"agent": self.worker}),
+            "policy.trust": (kernel.policy.trust, {"agent": self.worker}),
             "latents.put": (
                 kernel.latents.put,
                 {

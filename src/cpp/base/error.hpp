@@ -81,6 +81,7 @@ namespace hanse {
   X(5004, undeliverable, "Undeliverable", busy)                           \
   X(5005, cancelled, "Cancelled", busy)                                   \
   X(5006, settlement_unknown, "SettlementUnknown", busy)                  \
+  X(5007, rate_limited, "RateLimited", busy)                              \
   X(6001, storage_full, "LogFull", storage)                               \
   X(6002, storage_failed, "StorageFailed", storage)                       \
   X(6003, corrupt, "LogCorrupt", storage)                                 \

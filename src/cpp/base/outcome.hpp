@@ -32,7 +32,8 @@ namespace hanse {
   X(23, undeliverable)                                                   \
   X(24, pending) /* reserved, and waiting for a person's approval */     \
   X(25, role_missing)                                                    \
-  X(26, paused)
+  X(26, paused)                                                          \
+  X(27, rate_limited) /* by a rule: later it may pass */
 
 enum class Outcome : uint8_t {
 #define HANSE_X(number, name) name = number,

@@ -118,6 +118,7 @@ typedef enum hanse_error {
   hanse_error_undeliverable = 5004,
   hanse_error_cancelled = 5005,
   hanse_error_settlement_unknown = 5006,
+  hanse_error_rate_limited = 5007,
   hanse_error_storage_full = 6001,
   hanse_error_storage_failed = 6002,
   hanse_error_corrupt = 6003,
@@ -161,7 +162,8 @@ typedef enum hanse_outcome {
   hanse_outcome_undeliverable = 23,
   hanse_outcome_pending = 24, /* reserved, and waiting for a person's approval */
   hanse_outcome_role_missing = 25,
-  hanse_outcome_paused = 26
+  hanse_outcome_paused = 26,
+  hanse_outcome_rate_limited = 27 /* by a rule: later it may pass */
 } hanse_outcome;
 
 /* --- the library and its errors; these four never fail */
@@ -487,10 +489,8 @@ typedef struct hanse_verification {
   uint8_t root[HANSE_DIGEST_SIZE];
   uint8_t state_hash[HANSE_DIGEST_SIZE];
 } hanse_verification;
-
-/* Off-line and read only: every checksum, the hash chain, the Merkle root, then the state that
- * follows from the records. The first corruption is an error that names file, offset and position.
- */
+/* Off-line and read only: checksums, hash chain, Merkle root, and the state that follows. The first
+ * corruption is an error that names file, offset and position. */
 HANSE_API hanse_status hanse_verify(const char* directory, hanse_verification* verification_out);
 
 #ifdef __cplusplus

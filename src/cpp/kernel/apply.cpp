@@ -63,14 +63,6 @@ void Kernel::Inner::apply(const Envelope&, Position, WithdrawnRecord& record) {
   capabilities.apply_withdraw(record.space, record.row);
 }
 
-void Kernel::Inner::apply(const Envelope&, Position, PolicyLoadedRecord& record) {
-  std::vector<uint8_t> scratch;
-  const Bytes text = bulk_bytes(record.text, scratch);
-  program = compile({reinterpret_cast<const char*>(text.data()), text.size()});
-  epoch = record.epoch;
-  directory_version.fetch_add(1);
-}
-
 void Kernel::Inner::apply(const Envelope&, Position, FundedRecord& record) {
   ledger.apply_fund(record.agent, record.amount, ledger.apply_unit(record.unit));
 }
@@ -218,7 +210,10 @@ void Kernel::Inner::apply(const Envelope&, Position position, ExpiredRecord& rec
     settle_task(task, HoldState::expired);
     tasks.apply_expire(task, position);
   }
-  for (const HoldId hold : record.holds) ledger.apply_resolve(hold, HoldState::expired);
+  for (const HoldId hold : record.holds) {
+    if (!rate_expiries.empty()) rate_expiries.erase({ledger.hold(hold).expires_ns, hold});
+    ledger.apply_resolve(hold, HoldState::expired);
+  }
 }
 
 void Kernel::Inner::apply(const Envelope&, Position position, RedeliveredRecord& record) {
@@ -230,14 +225,16 @@ void Kernel::Inner::apply(const Envelope&, Position position, RedeliveredRecord&
 
 void Kernel::Inner::apply(const Envelope&, Position, RefusalsCountedRecord&) {}
 
-std::shared_ptr<const Program> Kernel::Inner::compile(std::string_view text) const {
-  return Program::compile(text, [this](std::string_view, std::string_view name) {
+std::shared_ptr<const Program> Kernel::Inner::compile(std::string_view text,
+                                                      std::string_view schema) const {
+  const auto resolve = [this](std::string_view, std::string_view name) {
     if (name.starts_with('#')) {
       const AgentId id = std::strtoull(std::string(name.substr(1)).c_str(), nullptr, 10);
       return agents.contains(id) ? index_of(id) : index_none;
     }
     return agents.find(name);
-  });
+  };
+  return Program::compile(text, resolve, schema);
 }
 
 ConceptHashes Kernel::Inner::state_hash() const {
@@ -255,6 +252,7 @@ ConceptHashes Kernel::Inner::state_hash() const {
   ByteWriter policy;
   policy.put(epoch);
   policy.put_text(program->text());
+  if (!governance.empty()) governance.encode(policy);
   hashes.policy = sha256(policy.bytes());
   hashes.ledger = ledger.state_hash();
   hashes.task = tasks.state_hash();

@@ -69,7 +69,7 @@ bool Kernel::Inner::replayed(uint32_t actor, Prepared& prepared, Receipt& receip
 }
 
 Position Kernel::Inner::commit_tasked(uint32_t actor, const DispatchRequest& request,
-                                      DispatchedRecord&& base) {
+                                      const Choice& choice, DispatchedRecord&& base) {
   const auto index_or_none = [](AgentId id) { return id == id_none ? index_none : index_of(id); };
   TaskedRecord record;
   record.base = std::move(base);
@@ -79,10 +79,13 @@ Position Kernel::Inner::commit_tasked(uint32_t actor, const DispatchRequest& req
   record.verifier = index_or_none(request.verifier);
   record.verifier_role = request.verifier_role;
   record.role = request.role;
-  record.rule = request.approval;
-  record.approver = index_or_none(request.approver);
+  // What the requester asks for by itself comes before what a rule asks for.
+  const bool own = !request.approval.empty();
+  record.rule = own ? std::string(request.approval) : choice.approval;
+  record.approver = index_or_none(own ? request.approver : choice.approver);
+  record.rates = choice.rates;
   const uint64_t now = next_time_ns();
-  if (!request.approval.empty()) {
+  if (!record.rule.empty()) {
     record.answer_by_ns = request.answer_by_ns == 0 ? now + day_ns : request.answer_by_ns;
     if (record.base.deadline_ns != 0)
       record.answer_by_ns = std::min(record.answer_by_ns, record.base.deadline_ns);
@@ -114,27 +117,40 @@ void Kernel::Inner::commit_dispatch(uint32_t actor, Prepared& prepared, const Ch
   record.deadline_ns = request.deadline_ns;
   record.epoch = choice.epoch;
   record.score = choice.score;
-  record.verifier_required = request.verifier_required;
+  record.verifier_required =
+      request.verifier_required || (choice.obligations & obligation_verifier) != 0;
   record.task_class = request.task_class;
   record.key.assign(request.key.begin(), request.key.end());
   record.body = prepared.body;
-  record.payload = prepared.payload;
-  for (const LatentManifest& manifest : prepared.latents) record.latents.push_back({manifest});
+  const uint8_t cut = redactions(choice);
+  if ((cut & redact_payload) == 0) record.payload = prepared.payload;
+  const std::span<const LatentId> given =
+      (cut & redact_latents) == 0 ? request.latents : std::span<const LatentId>();
+  if (!given.empty())
+    for (const LatentManifest& manifest : prepared.latents) record.latents.push_back({manifest});
   record.considered = choice.considered;
   record.rules = choice.rules;
 
   record.deadline_ns = deadline_of(request);
 
+  if (label_flow(actor, choice.worker) != Outcome::ok)
+    throw Error(ErrorCode::policy_denied, "dispatch",
+                "by the flow of labels: untrusted words end after " +
+                    std::to_string(untrusted_hops_max) + " hops",
+                agents.id_at(actor));
   const uint32_t index = tasks.count();
-  hold_latents(index, choice.worker, request.latents);  // may throw: then nothing happened
+  hold_latents(index, choice.worker, given);  // may throw: then nothing happened
   try {
+    const bool plain = request.plain() && choice.rates.empty() && choice.approval.empty();
     receipt_out.position =
-        request.plain() ? commit(actor, record) : commit_tasked(actor, request, std::move(record));
+        plain ? commit(actor, record) : commit_tasked(actor, request, choice, std::move(record));
   } catch (...) {
     drop_latents(index);
     throw;
   }
-  receipt_out.outcome = request.approval.empty() ? Outcome::ok : Outcome::pending;
+  const bool waits = !request.approval.empty() || !choice.approval.empty();
+  receipt_out.outcome = waits ? Outcome::pending : Outcome::ok;
+  receipt_out.reason = choice.reason;
   receipt_out.task = tasks.id_at(index);
   receipt_out.agent = agents.id_at(choice.worker);
   receipt_out.offer = choice.offer;
@@ -200,6 +216,8 @@ bool Kernel::Inner::place(uint32_t actor, Prepared& prepared, const Candidates& 
     choice =
         choose(actor, request, candidates, request.budget, Action::dispatch, last_round, nullptr);
   if (choice.retry) return false;
+  if (choice.asked) remember(choice.question, choice.decision);
+  if (choice.outcome == Outcome::ok) oblige(actor, choice, nullptr);
   if (choice.outcome == Outcome::ok) {
     commit_dispatch(actor, prepared, choice, receipt_out);
     return true;
@@ -207,7 +225,10 @@ bool Kernel::Inner::place(uint32_t actor, Prepared& prepared, const Candidates& 
   receipt_out.outcome = choice.outcome;
   receipt_out.epoch = choice.epoch;
   receipt_out.reason = choice.reason;
-  if (choice.recorded) receipt_out.position = record_refusal(actor, request, prepared.body, choice);
+  DispatchRequest event = request;
+  // What may pass later leaves its key unused.
+  if (choice.outcome == Outcome::rate_limited) event.key = {};
+  if (choice.recorded) receipt_out.position = record_refusal(actor, event, prepared.body, choice);
   prepared.done = true;
   return true;
 }
@@ -255,6 +276,7 @@ void Kernel::Inner::place_atomic(uint32_t actor, std::vector<Prepared>& prepared
       if (choice.outcome == Outcome::ok)
         choice = choose(actor, request, candidates[i], request.budget, Action::dispatch, true,
                         &tentative);
+      if (choice.outcome == Outcome::ok) oblige(actor, choice, &tentative);
     }
     if (choice.outcome != Outcome::ok) return abort_batch(actor, i, request, choice, receipts_out);
     tentative.reserved += request.budget;

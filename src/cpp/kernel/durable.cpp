@@ -121,7 +121,8 @@ Outcome Kernel::Inner::check_durable(uint32_t sender, const DurableMessage& mess
     pending.allowed = send_allowed(sender == 0 ? 0 : agents.parent(sender), group);
   }
   if (!pending.allowed) return Outcome::denied;
-  return durable.check_send(to, message.payload.size(), durable_draft);
+  const Outcome room = durable.check_send(to, message.payload.size(), durable_draft);
+  return room == Outcome::ok ? label_flow(sender, to) : room;
 }
 
 // One more line of the record, or the reason why not.

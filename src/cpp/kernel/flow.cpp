@@ -109,10 +109,15 @@ bool Kernel::Inner::send_allowed(uint32_t sender_group, uint32_t receiver_group)
 Outcome Kernel::Inner::admit(uint32_t here, AgentId sender, AgentId to) {
   if (here != index_none) {
     sync_flow(here);
-    return flow->views[here].admit(sender, to, [this](uint32_t from, uint32_t at) {
-      std::lock_guard lock(writer);
-      return send_allowed(from, at);
-    });
+    const Outcome admitted =
+        flow->views[here].admit(sender, to, [this](uint32_t from, uint32_t at) {
+          std::lock_guard lock(writer);
+          return send_allowed(from, at);
+        });
+    if (admitted != Outcome::ok || !any_untrusted.load(std::memory_order_relaxed)) [[likely]]
+      return admitted;
+    std::lock_guard lock(writer);
+    return label_flow(index_of(sender), index_of(to));
   }
   std::lock_guard lock(writer);
   if (!agents.contains(sender) || !agents.contains(to)) return Outcome::unknown;
@@ -122,7 +127,7 @@ Outcome Kernel::Inner::admit(uint32_t here, AgentId sender, AgentId to) {
   if (!agents.live(from) || !agents.live(at)) return Outcome::paused;
   flow->grow(agents);
   return send_allowed(from == 0 ? 0 : agents.parent(from), at == 0 ? 0 : agents.parent(at))
-             ? Outcome::ok
+             ? label_flow(from, at)
              : Outcome::denied;
 }
 
@@ -247,6 +252,12 @@ void Kernel::send_many(AgentId sender, std::span<const AgentId> to,
     });
   } else {
     for (size_t i = 0; i < to.size(); ++i) outcomes_out[i] = in.admit(index_none, sender, to[i]);
+  }
+  if (in.any_untrusted.load(std::memory_order_relaxed) && here != index_none) {
+    std::lock_guard lock(in.writer);
+    for (size_t i = 0; i < to.size(); ++i)
+      if (outcomes_out[i] == Outcome::ok)
+        outcomes_out[i] = in.label_flow(index_of(sender), index_of(to[i]));
   }
   in.flow->send_many(here, header, to, payloads, sizes, outcomes_out);
 }

@@ -149,6 +149,7 @@ void History::apply(const Envelope&, AgentMovedRecord& record) {
   parents_.at(record.agent) = record.parent;
 }
 void History::apply(const Envelope& envelope, TaskedRecord& record) {
+  apply_rates(record.rates, ledger_, [](uint64_t, HoldId) {});
   apply(envelope, record.base);
 }
 void History::apply(const Envelope&, CancelledRecord& record) { release(record.tasks); }

@@ -8,10 +8,15 @@
 
 #include "kernel/agent_records.hpp"
 #include "kernel/entries.hpp"
+#include "kernel/policy_records.hpp"
 #include "kernel/records.hpp"
 #include "kernel/task_records.hpp"
 
 namespace hanse {
+
+// The holds of the rates that a dispatch is under; `held` learns of each and when it ends.
+void apply_rates(std::span<const RateLine> rates, Ledger& ledger,
+                 const std::function<void(uint64_t, HoldId)>& held);
 
 class History {
  public:

@@ -4,6 +4,7 @@
 #include <condition_variable>
 #include <deque>
 #include <mutex>
+#include <set>
 #include <thread>
 #include <unordered_map>
 #include <unordered_set>
@@ -47,6 +48,7 @@ struct Tentative {
   u128 reserved = 0;
   std::unordered_map<uint64_t, uint32_t> slots;  // space << 32 | row
   std::unordered_set<std::string> keys;
+  std::unordered_map<std::string, uint32_t> rates;  // by unit
 };
 
 // Everything that `place` decided, before it becomes a record.
@@ -59,8 +61,16 @@ struct Choice {
   uint8_t tier = 0;
   uint64_t price = 0, epoch = 0;
   float score = 0;
+  uint8_t obligations = 0;  // what the permits that fired ask for
   std::vector<Considered> considered;
   std::vector<uint16_t> rules;
+  std::vector<uint16_t> obliging;  // the permits that ask for something
+  std::vector<RateLine> rates;     // taken with it
+  std::string approval;            // the rule that wants a person to approve first; empty: none
+  AgentId approver = id_none;      // who that is; none: whoever may
+  Request question;                // of the last candidate that policy was asked about
+  Decision decision;
+  bool asked = false;
   std::string reason;
 };
 
@@ -86,11 +96,13 @@ struct Kernel::Inner {
   DurableTable durable;
   DurableDraft durable_draft;               // reused by every command
   std::vector<uint64_t> durable_sequences;  // of the last committed record, one a line
-  std::shared_ptr<const Program> program;
+  Governance governance;
+  std::shared_ptr<const Program> program;  // of governance
   uint64_t epoch = 0;
   GenesisRecord genesis;
   uint64_t last_time_ns = 0;
-  ByteWriter record_bytes;  // reused by every command
+  ByteWriter record_bytes;                              // reused by every command
+  std::set<std::pair<uint64_t, HoldId>> rate_expiries;  // (when, hold): of the open holds of rates
   std::deque<PendingDelivery> deliveries;
   std::unordered_map<uint32_t, std::deque<PendingDelivery>>
       deliveries_of;                                                 // by worker, for receive
@@ -102,6 +114,15 @@ struct Kernel::Inner {
     uint64_t counted = 0;
   };
   std::unordered_map<uint32_t, RefusalRate> refusal_rates;  // by tenant
+  // The last decisions, for dry runs; a ring, not part of the state.
+  struct Remembered {
+    Request request;
+    std::string task_class;
+    Decision decision;
+    Position position = 0;
+  };
+  std::vector<Remembered> remembered;
+  uint64_t decisions_made = 0;
   std::string broken;  // why the kernel stopped accepting commands
 
   std::mutex history_mutex;  // taken before `writer`
@@ -114,6 +135,7 @@ struct Kernel::Inner {
   std::unique_ptr<LatentPool> latents;
   std::unique_ptr<Flow> flow;
   std::atomic<uint64_t> directory_version{1};  // agents, revocations or policy changed
+  std::atomic<bool> any_untrusted{false};      // some agent is; then every message is looked at
   std::atomic<bool> closed{false};
   uint32_t fork_count = 0;  // of the process, when the kernel was opened
 
@@ -158,7 +180,18 @@ struct Kernel::Inner {
   uint32_t visible(uint32_t actor, AgentId target) const;  // index; throws unknown_agent
   bool same_view(uint32_t actor, uint32_t target) const;
   Lineage lineage(uint32_t agent) const;
+  // --- policy.cpp
+  // What is known of two parties; resource index_none: there is none.
+  Request question(uint32_t actor, Action action, uint32_t resource) const;
   void require_policy(uint32_t actor, Action action, uint32_t resource, int64_t amount = 0);
+  // A refusal by policy is a record and a typed error, and nothing else.
+  void require_policy(uint32_t actor, const Request& request, AgentId id);
+  Position record_denial(uint32_t actor, const Request& request, const Decision& decision);
+  // Whether a refusal of this tenant still gets a record of its own in this second.
+  bool records_refusal(uint32_t tenant, bool always);
+  void remember(const Request& request, const Decision& decision);  // policy_check.cpp, as `recall`
+  const Remembered* recall(size_t n) const;
+  std::string name_rules(std::span<const uint16_t> rules) const;
   void check_memory(uint64_t more, const char* field);
   uint32_t check_publication(AgentId actor, const PublishRequest& request,
                              const CapabilityStore& store, uint32_t space, const Offers& offers,
@@ -262,9 +295,26 @@ struct Kernel::Inner {
   void apply(const Envelope&, Position, AttentionSetRecord&);
   uint32_t apply_dispatched(const Envelope&, Position, DispatchedRecord&, TaskMore* more);
   void apply_verdict(const Envelope&, uint32_t task, bool success, uint64_t house);
+  void apply(const Envelope&, Position, DeniedRecord&) {}
+  void apply(const Envelope&, Position, TypedPolicyLoadedRecord&);  // governance.cpp
+  void apply(const Envelope&, Position, GovernedRecord&);
+  void apply(const Envelope&, Position, LessonRepealedRecord&);
+  void apply(const Envelope&, Position, LabelChangedRecord&);  // labels.cpp
   void release_slot(const Task& task, uint32_t space, uint32_t agent, uint32_t offer);
   void settle_task(uint32_t task, HoldState state);
-  std::shared_ptr<const Program> compile(std::string_view text) const;
+  std::shared_ptr<const Program> compile(std::string_view text, std::string_view schema = {}) const;
+
+  // --- labels.cpp
+  uint8_t distance_of(uint32_t agent) const;
+  Outcome label_flow(uint32_t from, uint32_t to);
+  bool label_forbids(uint32_t actor, Action action) const;
+
+  // --- governance.cpp
+  void restore_policy();            // governance_snapshot.cpp
+  void adopt(uint64_t next_epoch);  // the program of what governance holds now
+  std::shared_ptr<const Program> compile_next(std::string_view text, std::string_view schema) const;
+  void require_author(uint32_t actor, Action action);
+  void check_lesson(std::string_view rule, Position event) const;
 
   // --- placing.cpp: from a request to a choice
   void check_request(const DispatchRequest& request) const;
@@ -278,6 +328,7 @@ struct Kernel::Inner {
                    uint64_t budget, Action action, const Tentative* tentative, Choice& choice);
   bool direct_match(const DispatchRequest& request, Match& match_out) const;
   void refresh_live();
+  uint64_t label_of(uint32_t actor, const DispatchRequest& request) const;
   Position record_refusal(uint32_t actor, const DispatchRequest& request, const Digest& body,
                           const Choice& choice);
 
@@ -303,8 +354,16 @@ struct Kernel::Inner {
                    std::span<Receipt> receipts_out);
   void commit_dispatch(uint32_t actor, Prepared& prepared, const Choice& choice,
                        Receipt& receipt_out);
-  Position commit_tasked(uint32_t actor, const DispatchRequest& request, DispatchedRecord&& base);
+  Position commit_tasked(uint32_t actor, const DispatchRequest& request, const Choice& choice,
+                         DispatchedRecord&& base);
   Receipt receipt_of(const KeyedResult& keyed) const;
+
+  // --- obligations.cpp: what a dispatch owes the rules that permit it
+  // Turns `ok` into `pending` or `rate_limited` where an obligation says so; else leaves it.
+  uint8_t redactions(const Choice& choice) const;
+  void oblige(uint32_t actor, Choice& choice, Tentative* tentative);
+  void seek_approval(uint32_t actor, Choice& choice);
+  uint64_t rate_taken(uint32_t tenant, std::string_view unit_name) const;
 
   // --- transfers.cpp
   void resolve_parties(uint32_t actor, std::span<Transfer> transfers,

@@ -16,7 +16,9 @@
 #include "base/clock.hpp"
 #include "capability/capability.hpp"
 #include "journal/journal.hpp"
+#include "kernel/dispatch.hpp"
 #include "kernel/entries.hpp"
+#include "kernel/governance.hpp"
 #include "kernel/people.hpp"
 #include "latent/latent.hpp"
 #include "ledger/ledger.hpp"
@@ -50,57 +52,6 @@ struct KernelOptions {
   uint32_t shard_count = 1;  // 1 … 64, of the mailboxes: see kernel/sharding.cpp
   LatentPoolOptions latents;
 };
-
-struct DispatchRequest {
-  AgentId to = id_none;          // none: match by query
-  std::span<const float> query;  // [dim] of the space
-  uint32_t space = 0;
-  Feasible feasible;  // price_max is lowered to budget; tenants see `tenant`
-  std::string_view task_class;
-  Bytes payload;
-  std::span<const LatentId> latents;
-  uint64_t budget = 0;  // reserved in full
-  UnitId unit = 0;
-  uint64_t deadline_ns = 0;  // absolute; 0: none
-  Bytes key;                 // idempotency; empty: none
-  bool verifier_required = false;
-  TaskId parent = id_none;         // the task that this one is part of: cancelled with it
-  uint64_t lease_ns = 0;           // a worker that is silent so long has died; 0: it never does
-  AgentId verifier = id_none;      // who must verify
-  std::string_view verifier_role;  // or which role whoever verifies must have
-  std::string_view role;           // that the worker must have
-  std::string_view approval;       // the rule by which a person must approve; empty: none
-  AgentId approver = id_none;      // none: a person above the requester, or of its tenant
-  uint64_t answer_by_ns = 0;       // of the approval; 0: in a day
-  bool plain() const {
-    return parent == id_none && lease_ns == 0 && verifier == id_none && verifier_role.empty() &&
-           role.empty() && approval.empty();
-  }
-};
-
-// What a caller keeps. With `outcome` other than ok or replayed there is no task.
-struct Receipt {
-  Outcome outcome = Outcome::ok;
-  Durability durability = Durability::memory;
-  TaskId task = id_none;
-  AgentId agent = id_none;
-  uint32_t offer = 0, version = 0;  // version 0: addressed directly
-  uint16_t attempt = 1;
-  float score = 0;
-  uint64_t price = 0, reserved = 0;
-  uint64_t epoch = 0;                 // of the policy decision
-  Position position = position_none;  // of the record: also its Merkle leaf; refusals have one too
-  std::string reason;                 // of a refusal, for people
-};
-
-struct Completion {
-  TaskId task = id_none;
-  Digest artifact{};
-  Usage usage;
-  std::optional<uint64_t> total_tokens;  // must equal the sum of usage: usage_inconsistent
-};
-
-enum class Verdict : uint8_t { accept = 0, reject = 1, withdraw = 2 };  // withdraw: void the task
 
 // A task on its way to its worker, or a message from a durable box. Out only when its record is
 // durable.
@@ -197,9 +148,9 @@ class Kernel {
   // By the agent or whoever is above it; the caller has checked the signature. See IdentityTable.
   Position change_identity(AgentId actor, AgentId agent, const IdentityEntry& entry);
   IdentityHistory identity(AgentId actor, AgentId agent) const;  // throws unknown_agent: none
-  // A new agent below the parent, or the one that came before with the same identity: then what is
-  // new in its history is added. Throws identity_fork, broken_lineage, key_retired. The caller has
-  // checked signatures and proofs.
+  // A new agent below the parent, or the one that came before with the same identity: then what
+  // is new in its history is added. Throws identity_fork, broken_lineage, key_retired. The caller
+  // has checked signatures and proofs.
   AgentId admit(AgentId actor, const PassportAdmission& passport);
   std::vector<OfferHeld> offers_of(AgentId agent) const;  // in all spaces
 
@@ -212,7 +163,8 @@ class Kernel {
   std::vector<NamedStanding> standings(AgentId actor, AgentId agent) const;
   Position set_role(AgentId actor, const Role& role);  // the root's
   std::vector<Role> roles() const;
-  bool has_role(AgentId actor, AgentId agent, std::string_view role) const;  // throws unknown_role
+  bool has_role(AgentId actor, AgentId agent,
+                std::string_view role) const;  // throws unknown_role
   std::vector<Attempt> judged_attempts(AgentId actor, AgentId agent) const;
   Odds odds(std::string_view task_class, uint8_t tier, AgentId agent) const;  // none: of the tier
   CostFound cost(AgentId actor, const CostAsked& asked) const;
@@ -244,10 +196,33 @@ class Kernel {
   Refusals explain_match(AgentId actor, uint32_t space, const Feasible& feasible);
 
   // --- policy
-  uint64_t load_policy(AgentId actor, std::string_view text);  // -> epoch
-  Decision check_policy(AgentId actor, AgentId principal, Action action, AgentId resource,
-                        std::span<const std::pair<Fact, int64_t>> facts,
-                        std::string_view task_class);
+  // -> epoch. The lessons that stand are part of every program. schema: see Program::compile.
+  uint64_t load_policy(AgentId actor, std::string_view text, std::string_view schema = {});
+  // What the rules would say, without effect. One decision a question; all by one program, which
+  // is the return value. Throws unknown_agent, bad_array (sizes), out_of_range, wrong_type
+  // (context).
+  std::shared_ptr<const Program> check_policy(AgentId actor, const PolicyQuestions& questions,
+                                              std::span<Decision> decisions_out) const;
+  // The last decisions, newest first, by other rules: which of them would have come out
+  // otherwise.
+  DryRun dry_run(AgentId actor, std::string_view text, std::string_view schema, size_t last) const;
+  // By rule: 1 where none of the last dispatches came to it. Returns how many there were.
+  size_t shelved(size_t last, std::vector<uint8_t>& shelved_out) const;
+  // An event of governance; with a rule it is a lesson, part of every epoch from the next one on
+  // until it is repealed. A lesson forbids or asks for something; it grants nothing. The author
+  // is the root, or whom a rule permits that names Action::"learn". Throws policy_denied,
+  // policy_compile (field "rule" or "policy"), policy_lockout, unknown_event (cause), too_large …
+  Position govern(AgentId actor, const GovernanceEvent& event);
+  uint64_t repeal_lesson(AgentId actor, Position lesson,
+                         uint64_t cause = UINT64_MAX);  // -> epoch
+  Governance governance() const;
+  // What the agent says is untrusted from now on, or no longer. Whoever hears it is untrusted
+  // too, and what is untrusted can't transfer, fund, add agents or change rules, nor be passed on
+  // over more than untrusted_hops_max hops. Throws not_permitted.
+  Position set_trusted(AgentId actor, AgentId agent, bool trusted);
+  std::optional<uint8_t> untrusted_hops(AgentId actor, AgentId agent) const;  // none: trusted
+  // What the kernel knows of a question, for programs that are asked without it.
+  Request policy_question(AgentId principal, Action action, AgentId resource) const;
   std::shared_ptr<const Program> policy() const;
   uint64_t policy_epoch() const;
 
@@ -257,8 +232,8 @@ class Kernel {
   uint16_t unit_count() const;
   Position fund(AgentId actor, AgentId agent, uint64_t amount, std::string_view unit);
   Position set_rates(AgentId actor, std::string_view unit, uint8_t tier, const Rates& rates);
-  // One record for all; sets the owner of the keys. Chains are all or none; with `atomic` the whole
-  // batch is, and one that fails leaves no trace but its outcomes (position_none).
+  // One record for all; sets the owner of the keys. Chains are all or none; with `atomic` the
+  // whole batch is, and one that fails leaves no trace but its outcomes (position_none).
   Position transfer(AgentId actor, std::span<Transfer> transfers, bool atomic,
                     std::span<Moved> moved_out);
   // Opens an account on terms before its first credit; without the limit on debits: the root's
@@ -291,8 +266,8 @@ class Kernel {
   std::vector<AccountInfo> accounts(AgentId actor) const;
   Ledger::Totals totals(UnitId unit) const;
   // The history of the books, by entries. It is derived from the journal, which is read up to its
-  // end first (`progress(done, total)` in records); so there is none in memory mode: unknown_event.
-  // Entries of accounts that the actor may not see are left out.
+  // end first (`progress(done, total)` in records); so there is none in memory mode:
+  // unknown_event. Entries of accounts that the actor may not see are left out.
   using Progress = std::function<void(uint64_t, uint64_t)>;
   EntryPage entries(AgentId actor, const EntryQuery& query, const Progress& progress);
   // Accounts as they were after the record at `position`; remainders are not in the history: 0.
@@ -306,8 +281,8 @@ class Kernel {
   // One flush for all; a record and a leaf for each. atomic: all or none (outcome aborted).
   void dispatch_many(AgentId actor, std::span<const DispatchRequest> requests,
                      std::span<Receipt> receipts_out, bool atomic);
-  // As dispatch, but returns before the record is durable: only for a caller that holds the receipt
-  // back until durable_count() > receipt.position.
+  // As dispatch, but returns before the record is durable: only for a caller that holds the
+  // receipt back until durable_count() > receipt.position.
   Receipt dispatch_begin(AgentId actor, const DispatchRequest& request);
   // Throws unknown_task, not_permitted, illegal_transition, usage_inconsistent, exceeds_hold …
   Position complete(AgentId actor, const Completion& completion);
@@ -334,7 +309,8 @@ class Kernel {
   // --- people (kernel/people.cpp)
   Position set_attention(AgentId actor, AgentId human, uint64_t per_day);
   std::vector<ApprovalItem> inbox(AgentId actor, AgentId human) const;
-  // Throws policy_denied (no approver of it), approval_expired, approval_stale, insufficient_funds.
+  // Throws policy_denied (no approver of it), approval_expired, approval_stale,
+  // insufficient_funds.
   std::vector<TaskId> answer(AgentId human, const ApprovalAnswer& answer);
 
   Task task(AgentId actor, TaskId task) const;  // payload included; extents are read
@@ -381,12 +357,12 @@ class Kernel {
   // out_of_range, wrong_thread, illegal_transition.
   void place(AgentId actor, AgentId group, uint32_t shard);
   uint32_t shard_of(AgentId agent) const;  // throws unknown_agent
-  // Turns until stop_shards or close; the calling thread drives the shard meanwhile. handler null:
-  // native handlers alone. Throws out_of_range (shard 0 too: it is driven by draining),
+  // Turns until stop_shards or close; the calling thread drives the shard meanwhile. handler
+  // null: native handlers alone. Throws out_of_range (shard 0 too: it is driven by draining),
   // wrong_thread.
   void run_shard(uint32_t shard, ShardHandler handler, void* context);
-  // One turn of it, which is nobody's again afterwards: all shards in turns on one thread are a run
-  // that can be repeated.
+  // One turn of it, which is nobody's again afterwards: all shards in turns on one thread are a
+  // run that can be repeated.
   size_t turn_shard(uint32_t shard, ShardHandler handler, void* context);
   void stop_shards();  // any thread; for good
   Shards* shards();    // null: there is one
@@ -436,7 +412,8 @@ class Kernel {
   // They go out again, attempt + 1; those whose attempts are used up become dead letters.
   Position return_durable(AgentId agent, std::span<const uint64_t> sequences, bool wait = true);
   bool is_durable(AgentId agent) const;
-  DurableBoxInfo durable_box(AgentId actor, AgentId agent) const;  // throws not_permitted, unknown
+  DurableBoxInfo durable_box(AgentId actor,
+                             AgentId agent) const;  // throws not_permitted, unknown
   // The newest 64 of the box, oldest first, with their payloads.
   std::vector<DurableDead> durable_dead_letters(AgentId actor, AgentId agent) const;
   std::vector<uint8_t> durable_state(AgentId actor, AgentId agent) const;  // empty: never written
@@ -450,7 +427,8 @@ class Kernel {
 
   // The state as of everything appended so far, folded from the journal beside the live state and
   // written to disk; writers go on meanwhile. Takes as much memory again as the state. Throws
-  // read_only, storage_full, storage_failed, quota_exceeded, and unusable_directory in memory mode.
+  // read_only, storage_full, storage_failed, quota_exceeded, and unusable_directory in memory
+  // mode.
   SnapshotInfo snapshot();
   std::vector<SnapshotInfo> snapshots();  // those on disk, newest first; damaged ones left out
   // Drops sealed segments that the oldest of the newest `snapshots` (1 or 2) intact snapshots

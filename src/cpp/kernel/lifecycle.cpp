@@ -199,6 +199,10 @@ TaskMore Kernel::task_more(AgentId actor, TaskId id) const {
 // --- apply
 
 void Kernel::Inner::apply(const Envelope& envelope, Position position, TaskedRecord& record) {
+  apply_rates(record.rates, ledger, [this](uint64_t expires_ns, HoldId hold) {
+    rate_expiries.insert({expires_ns, hold});
+    rearm(expires_ns);
+  });
   TaskMore more;
   more.parent = record.parent;
   more.lease_ns = record.lease_ns;

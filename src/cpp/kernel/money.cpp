@@ -1,4 +1,4 @@
-// Commands on the ledger and on policy.
+// Commands on the ledger.
 #include <algorithm>
 
 #include "kernel/inner.hpp"
@@ -103,73 +103,6 @@ Ledger::Totals Kernel::totals(UnitId unit) const {
   if (unit >= inner_->ledger.unit_count())
     throw Error(ErrorCode::unknown_account, "unit", unit, inner_->ledger.unit_count());
   return inner_->ledger.totals(unit);
-}
-
-// A policy that would keep the root from loading the next one is refused: no one could undo it.
-uint64_t Kernel::load_policy(AgentId actor, std::string_view text) {
-  Inner& in = *inner_;
-  in.check_open();
-  const Bulk bulk = in.make_bulk({reinterpret_cast<const uint8_t*>(text.data()), text.size()});
-  Position position;
-  uint64_t epoch;
-  {
-    std::lock_guard lock(in.writer);
-    in.begin();
-    const uint32_t me = in.acting(actor);
-    in.require_policy(me, Action::load_policy, 0);
-    if (me != 0) throw Error(ErrorCode::not_permitted, "policy", "only the root loads it", actor);
-    const auto next = in.compile(text);
-    Request repeal;
-    repeal.action = Action::load_policy;
-    repeal.principal = repeal.resource = in.lineage(0);
-    repeal[Fact::principal_kind] = repeal[Fact::resource_kind] = int64_t(AgentKind::group);
-    repeal[Fact::principal_permissions] = int64_t(in.agents.permissions(0));
-    repeal[Fact::same_tenant] = 1;
-    if (!next->decide(repeal, in.epoch + 1).allowed)
-      throw Error(ErrorCode::policy_lockout, "policy",
-                  "would keep the root from loading another: permit load_policy for it");
-    PolicyLoadedRecord record{in.epoch + 1, bulk};
-    position = in.commit(me, record);
-    epoch = in.epoch;
-  }
-  in.wait(position);
-  return epoch;
-}
-
-Decision Kernel::check_policy(AgentId actor, AgentId principal, Action action, AgentId resource,
-                              std::span<const std::pair<Fact, int64_t>> facts,
-                              std::string_view task_class) {
-  Inner& in = *inner_;
-  std::lock_guard lock(in.writer);
-  in.check_open();
-  const uint32_t me = in.agents.index_checked(actor);
-  const uint32_t who = in.visible(me, principal);
-  Request request;
-  request.action = action;
-  request.principal = in.lineage(who);
-  request.task_class = task_class;
-  request[Fact::principal_kind] = int64_t(in.agents.kind(who));
-  request[Fact::principal_depth] = in.agents.depth(who);
-  request[Fact::principal_permissions] = int64_t(in.agents.permissions(who));
-  if (resource != id_none) {
-    const uint32_t what = in.visible(me, resource);
-    request.resource = in.lineage(what);
-    request[Fact::resource_kind] = int64_t(in.agents.kind(what));
-    request[Fact::resource_depth] = in.agents.depth(what);
-    request[Fact::same_tenant] = in.agents.tenant(what) == in.agents.tenant(who);
-  }
-  for (const auto& [fact, value] : facts) request[fact] = value;
-  return in.program->decide(request, in.epoch);
-}
-
-std::shared_ptr<const Program> Kernel::policy() const {
-  std::lock_guard lock(inner_->writer);
-  return inner_->program;
-}
-
-uint64_t Kernel::policy_epoch() const {
-  std::lock_guard lock(inner_->writer);
-  return inner_->epoch;
 }
 
 }  // namespace hanse

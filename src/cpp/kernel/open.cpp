@@ -118,6 +118,7 @@ void Kernel::Inner::prepare(const KernelOptions& given, std::shared_ptr<Disk> on
     throw Error(ErrorCode::out_of_range, "shards", "0 where at least 1 is needed");
   flow = std::make_unique<Flow>(shard_options());
   wake_by_descriptor();
+  governance.loaded = policy_at_birth;
   program = compile(policy_at_birth);
   if (options.background) capabilities.fold_in_background();
   ledger.set_parents([this](uint32_t agent) { return agents.parent(agent); });
@@ -248,6 +249,8 @@ void Kernel::Inner::run_flusher() {
       std::lock_guard hold(writer);
       lock.lock();
       armed_deadline_ns = std::min(tasks.earliest_deadline_ns(), ledger.earliest_expiry_ns());
+      if (!rate_expiries.empty())
+        armed_deadline_ns = std::min(armed_deadline_ns, rate_expiries.begin()->first);
     }
   }
 }

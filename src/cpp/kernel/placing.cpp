@@ -151,18 +151,8 @@ Outcome Kernel::Inner::consider(uint32_t actor, const DispatchRequest& request, 
     return agents.revoked_ancestor(match.agent) == index_none ? Outcome::paused : Outcome::revoked;
   if (!request.role.empty() && !holds_role(match.agent, request.role)) return Outcome::role_missing;
 
-  Request question;
-  question.action = action;
-  question.principal = lineage(actor);
-  question.resource = lineage(match.agent);
+  Request question = this->question(actor, action, match.agent);
   question.task_class = request.task_class;
-  question[Fact::principal_kind] = int64_t(agents.kind(actor));
-  question[Fact::principal_depth] = agents.depth(actor);
-  question[Fact::principal_permissions] = int64_t(agents.permissions(actor));
-  question[Fact::principal_budget_max] =
-      int64_t(std::min<uint64_t>(agents.budget_max(actor), INT64_MAX));
-  question[Fact::resource_kind] = int64_t(agents.kind(match.agent));
-  question[Fact::resource_depth] = agents.depth(match.agent);
   question[Fact::resource_price] = row.price;
   question[Fact::resource_tier] = row.tier;
   question[Fact::resource_skills] = int64_t(row.skills);
@@ -172,10 +162,19 @@ Outcome Kernel::Inner::consider(uint32_t actor, const DispatchRequest& request, 
   question[Fact::budget] = int64_t(std::min<uint64_t>(budget, INT64_MAX));
   question[Fact::payload_size] = int64_t(request.payload.size());
   question[Fact::latent_count] = int64_t(request.latents.size());
-  question[Fact::same_tenant] = agents.tenant(match.agent) == agents.tenant(actor);
+  if (program->asks(Fact::principal_budget_left))
+    question[Fact::principal_budget_left] =
+        int64_t(std::min<uint64_t>(ledger.available(actor, request.unit), INT64_MAX));
+  if (program->asks(Fact::label)) question[Fact::label] = int64_t(label_of(actor, request));
   const Decision decision = program->decide(question, epoch);
   choice.rules.assign(decision.rules.begin(),
                       decision.rules.begin() + std::min(decision.rule_count, rules_fired_max));
+  choice.question = question;
+  choice.decision = decision;
+  choice.asked = true;
+  choice.obligations = decision.obligations;
+  choice.obliging.assign(decision.obliging.begin(),
+                         decision.obliging.begin() + decision.obliging_count);
   if (!decision.allowed) return Outcome::denied;
 
   choice.worker = match.agent;
@@ -242,10 +241,7 @@ Choice Kernel::Inner::choose(uint32_t actor, const DispatchRequest& request,
                     choice.outcome == Outcome::budget_exceeded ||
                     choice.outcome == Outcome::role_missing;
   if (choice.outcome == Outcome::denied) {
-    choice.reason = choice.rules.empty() ? "no rule permits it" : "by";
-    for (const uint16_t rule : choice.rules)
-      choice.reason.append(" ").append(program->rule_name(rule));
-    choice.reason += " in epoch " + std::to_string(epoch);
+    choice.reason = name_rules(choice.rules);
   } else if (choice.outcome == Outcome::role_missing) {
     choice.reason = "no one asked has the role " + std::string(request.role);
   } else if (choice.outcome == Outcome::no_match) {
@@ -254,27 +250,10 @@ Choice Kernel::Inner::choose(uint32_t actor, const DispatchRequest& request,
   return choice;
 }
 
-// A refusal changes nothing but one event. Above the rate, refusals without a key are counted, and
-// the count becomes an event in the next second.
+// A refusal changes nothing but one event, and uses the key up.
 Position Kernel::Inner::record_refusal(uint32_t actor, const DispatchRequest& request,
                                        const Digest& body, const Choice& choice) {
-  const uint32_t tenant = agents.tenant(actor);
-  RefusalRate& rate = refusal_rates[tenant];
-  const uint64_t second = next_time_ns() / 1'000'000'000;
-  if (rate.second != second) {
-    rate.second = second;
-    rate.recorded = 0;
-    if (rate.counted != 0) {
-      RefusalsCountedRecord counted{tenant, rate.counted};
-      rate.counted = 0;
-      commit(0, counted);
-    }
-  }
-  if (request.key.empty() && rate.recorded >= refusal_records_per_second_max) {
-    ++rate.counted;
-    return position_none;
-  }
-  ++rate.recorded;
+  if (!records_refusal(agents.tenant(actor), !request.key.empty())) return position_none;
   RefusedRecord record;
   record.requester = actor;
   record.outcome = choice.outcome;

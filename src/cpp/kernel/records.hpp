@@ -62,6 +62,12 @@ enum class RecordType : uint16_t {
   cancelled = 75,
   approval_answered = 76,
   attention_set = 77,
+  // 50 to 59 are the policy's.
+  denied = 50,
+  typed_policy_loaded = 51,
+  governed = 52,
+  lesson_repealed = 53,
+  label_changed = 54,
 };
 // Those of agents, tasks and people, each with its struct.
 #define HANSE_POPULATION_RECORDS(X)            \

@@ -35,7 +35,8 @@ bool Kernel::Inner::same_view(uint32_t actor, uint32_t target) const {
 
 uint32_t Kernel::Inner::visible(uint32_t actor, AgentId target) const {
   const uint32_t index = agents.index_checked(target);
-  if (!same_view(actor, index)) throw Error(ErrorCode::unknown_agent, "agent", "", target);
+  if (!same_view(actor, index))
+    throw Error(ErrorCode::unknown_agent, "agent", "no such agent", target);
   return index;
 }
 
@@ -52,31 +53,6 @@ Lineage Kernel::Inner::lineage(uint32_t agent) const {
        at = agents.parent(at))
     lineage.chain[lineage.size++] = at;
   return lineage;
-}
-
-void Kernel::Inner::require_policy(uint32_t actor, Action action, uint32_t resource,
-                                   int64_t amount) {
-  Request request;
-  request.action = action;
-  request.principal = lineage(actor);
-  if (resource != index_none) {
-    request.resource = lineage(resource);
-    request[Fact::resource_kind] = int64_t(agents.kind(resource));
-    request[Fact::resource_depth] = agents.depth(resource);
-    request[Fact::same_tenant] = agents.tenant(resource) == agents.tenant(actor);
-  }
-  request[Fact::principal_kind] = int64_t(agents.kind(actor));
-  request[Fact::principal_depth] = agents.depth(actor);
-  request[Fact::principal_permissions] = int64_t(agents.permissions(actor));
-  request[Fact::amount] = amount;
-  const Decision decision = program->decide(request, epoch);
-  if (decision.allowed) return;
-  std::string rules;
-  for (uint32_t i = 0; i < std::min(decision.rule_count, rules_fired_max); ++i)
-    rules += (i ? ", " : "by ") + program->rule_name(decision.rules[i]);
-  throw Error(ErrorCode::policy_denied, action_name(action),
-              (rules.empty() ? "no rule permits it" : rules) + " in epoch " + std::to_string(epoch),
-              agents.id_at(actor));
 }
 
 // Counting takes a dozen locks and a look at each block, so it is done at every 64th command, and
@@ -104,10 +80,17 @@ void Kernel::Inner::wait(Position position) {
 
 // A bounded number at a time, so that no command pays for a burst of deadlines.
 uint32_t Kernel::Inner::expire_due(uint64_t now_ns) {
-  if (tasks.earliest_deadline_ns() > now_ns && ledger.earliest_expiry_ns() > now_ns) return 0;
+  const uint64_t rate_ns = rate_expiries.empty() ? UINT64_MAX : rate_expiries.begin()->first;
+  if (tasks.earliest_deadline_ns() > now_ns && ledger.earliest_expiry_ns() > now_ns &&
+      rate_ns > now_ns)
+    return 0;
   ExpiredRecord record;
   tasks.due(now_ns, expiries_per_command_max, record.tasks);
   ledger.due(now_ns, expiries_per_command_max, record.holds);
+  for (const auto& [expires_ns, hold] : rate_expiries) {
+    if (expires_ns > now_ns || record.holds.size() >= expiries_per_command_max) break;
+    record.holds.push_back(hold);
+  }
   auto count = uint32_t(record.tasks.size() + record.holds.size());
   if (count != 0) commit(0, record);
   // A worker that was silent for longer than its lease has died: its task goes out again.
@@ -168,6 +151,8 @@ Outcome outcome_of(const Error& error) {
     case ErrorCode::not_permitted:
     case ErrorCode::verifier_required:
       return Outcome::denied;
+    case ErrorCode::rate_limited:
+      return Outcome::rate_limited;
     case ErrorCode::revoked:
       return Outcome::revoked;
     case ErrorCode::paused:

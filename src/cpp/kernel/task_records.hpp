@@ -1,6 +1,7 @@
 // The records of what tasks and people do beyond dispatch and verdict: 70 to 79.
 #pragma once
 
+#include "kernel/policy_records.hpp"
 #include "kernel/records.hpp"
 
 namespace hanse {
@@ -16,13 +17,14 @@ struct TaskedRecord {
   std::string rule;  // that asks for approval; empty: none does
   uint32_t approver = index_none;
   uint64_t answer_by_ns = 0;
-  Digest asked{};  // what is approved
+  Digest asked{};               // what is approved
+  std::vector<RateLine> rates;  // that it takes from
   template <class F>
   void fields(F&& f) {
     base.fields(f);
     f("parent", parent), f("lease_ns", lease_ns), f("verifier", verifier);
     f("verifier_role", verifier_role), f("role", role), f("rule", rule), f("approver", approver);
-    f("answer_by_ns", answer_by_ns), f("asked", asked);
+    f("answer_by_ns", answer_by_ns), f("asked", asked), f("rates", rates);
   }
 };
 

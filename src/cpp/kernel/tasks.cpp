@@ -90,22 +90,14 @@ Position Kernel::Inner::judge_one(uint32_t actor, TaskId id, Verdict verdict, Ag
       action = Action::withdraw;
       break;
   }
-  Request question;
-  question.action = action;
-  question.principal = lineage(actor);
-  question.resource = lineage(worker);
+  Request question = this->question(actor, action, worker);
   question.task_class = tasks.class_name(task.task_class);
-  question[Fact::principal_kind] = int64_t(agents.kind(actor));
-  question[Fact::resource_kind] = int64_t(agents.kind(worker));
   question[Fact::resource_tier] = task.tier;
   question[Fact::resource_price] = int64_t(std::min<uint64_t>(task.price, INT64_MAX));
   question[Fact::amount] = int64_t(std::min<uint64_t>(record.fee, INT64_MAX));
   question[Fact::verified] = by != index_none || task.state == TaskState::verified;
   question[Fact::attempt] = task.attempt;
-  question[Fact::same_tenant] = agents.tenant(worker) == agents.tenant(actor);
-  if (!program->decide(question, epoch).allowed)
-    throw Error(ErrorCode::policy_denied, action_name(action), "in epoch " + std::to_string(epoch),
-                id);
+  require_policy(actor, question, id);
   return commit(actor, record);
 }
 

@@ -65,9 +65,25 @@ class RuleCompiler {
         return jump_if_chain(node, true, sense, label);
       case NodeKind::comparison:
         return emit_jump(comparison(node), sense, label);
+      case NodeKind::conditional:
+        if (node.type == Type::boolean) return jump_if_conditional(node, sense, label);
+        [[fallthrough]];
+      case NodeKind::attribute:
+        push(index);
+        return emit_jump({.op = Op::test_true}, sense, label);
       default:
         return emit_jump(test(node), sense, label);
     }
+  }
+
+  void jump_if_conditional(const Node& node, bool sense, Label& label) {
+    Label otherwise, end;
+    jump_if(node.children[0], false, otherwise);
+    jump_if(node.children[1], sense, label);
+    emit_jump({.op = Op::jump}, true, end);
+    bind(otherwise);
+    jump_if(node.children[2], sense, label);
+    bind(end);
   }
 
   // `decisive` is the value of one child that settles the chain: false for &&, true for ||.
@@ -97,31 +113,67 @@ class RuleCompiler {
   Instruction test(const Node& node) {
     switch (node.kind) {
       case NodeKind::contains:
+        return contains(node);
+      case NodeKind::contains_all:
+      case NodeKind::contains_any:
+        push(node.children[0]);
         push(node.children[1]);
-        return {.op = Op::test_contains,
-                .operand = pool(code_.integer_sets, nodes_[node.children[0]].integers)};
+        return {.op = node.kind == NodeKind::contains_all ? Op::test_members_all
+                                                          : Op::test_members_any};
+      case NodeKind::is_empty:
+        push(node.children[0]);
+        return {.op = Op::test_empty};
       case NodeKind::has_all:
         return {.op = Op::test_has_all, .fact = node.fact, .operand = node.value};
       case NodeKind::has_any:
         return {.op = Op::test_has_any, .fact = node.fact, .operand = node.value};
       case NodeKind::class_equal:
         return {.op = Op::test_class_equal, .operand = pool(code_.texts, node.text)};
-      case NodeKind::class_like:
-        return {.op = Op::test_class_like, .operand = pool(code_.patterns, node.pattern)};
-      case NodeKind::class_in:
-        return {.op = Op::test_class_in,
-                .operand = pool(code_.text_sets, nodes_[node.children[0]].texts)};
-      case NodeKind::principal_is:
-        return {.op = Op::test_principal_is, .operand = node.value};
-      case NodeKind::principal_in:
-        return {.op = Op::test_principal_in, .operand = node.value};
-      case NodeKind::resource_is:
-        return {.op = Op::test_resource_is, .operand = node.value};
+      case NodeKind::like:
+        if (nodes_[node.children[0]].kind == NodeKind::task_class)
+          return {.op = Op::test_class_like, .operand = pool(code_.patterns, node.pattern)};
+        push(node.children[0]);
+        return {.op = Op::test_like, .operand = pool(code_.patterns, node.pattern)};
+      case NodeKind::within:
+        push(node.children[0]);
+        return {.op = Op::test_within, .fact = uint8_t(node.value)};
+      case NodeKind::kind_is:
+        return {.op = Op::test_kind, .fact = node.fact, .operand = node.value};
+      case NodeKind::action_in:
+        return {.op = Op::test_action, .operand = node.value};
+      case NodeKind::has:
+        return {.op = Op::test_has, .operand = node.value};
       default:
-        break;
+        return {.op = entity_test(node.kind), .operand = node.value};
     }
-    HANSE_ASSERT(node.kind == NodeKind::resource_in);
-    return {.op = Op::test_resource_in, .operand = node.value};
+  }
+
+  static Op entity_test(NodeKind kind) {
+    switch (kind) {
+      case NodeKind::principal_is:
+        return Op::test_principal_is;
+      case NodeKind::principal_in:
+        return Op::test_principal_in;
+      case NodeKind::resource_is:
+        return Op::test_resource_is;
+      default:
+        HANSE_ASSERT(kind == NodeKind::resource_in);
+        return Op::test_resource_in;
+    }
+  }
+
+  Instruction contains(const Node& node) {
+    const Node& set = nodes_[node.children[0]];
+    const Node& element = nodes_[node.children[1]];
+    if (set.kind == NodeKind::text_set && element.kind == NodeKind::task_class)
+      return {.op = Op::test_class_in, .operand = pool(code_.text_sets, set.texts)};
+    if (set.kind == NodeKind::integer_set) {
+      push(node.children[1]);
+      return {.op = Op::test_contains, .operand = pool(code_.integer_sets, set.integers)};
+    }
+    push(node.children[0]);
+    push(node.children[1]);
+    return {.op = Op::test_member};
   }
 
   template <class T>
@@ -130,7 +182,7 @@ class RuleCompiler {
     return int64_t(values.size() - 1);
   }
 
-  // Leaves the value of an integer expression on the stack.
+  // Leaves a value on the stack.
   void push(NodeIndex index) {
     const Node& node = nodes_[index];
     switch (node.kind) {
@@ -141,16 +193,66 @@ class RuleCompiler {
       case NodeKind::minus:
         push(node.children[0]);
         return emit({.op = Op::negate});
+      case NodeKind::literal:
+        return emit({.op = Op::push_text, .operand = pool(code_.texts, node.text)});
+      case NodeKind::task_class:
+        return emit({.op = Op::push_class});
+      case NodeKind::attribute:
+        return emit({.op = Op::push_attribute, .operand = node.value});
+      case NodeKind::principal:
+        return emit({.op = Op::push_principal});
+      case NodeKind::resource:
+        return emit({.op = Op::push_resource});
+      case NodeKind::entity:
+        return emit({.op = Op::push_entity, .operand = node.value});
+      case NodeKind::integer_set:
+        return emit({.op = Op::push_set,
+                     .operand = pool(code_.sets, ValueSet::of_integers(node.integers))});
+      case NodeKind::text_set:
+        return emit(
+            {.op = Op::push_set, .operand = pool(code_.sets, ValueSet::of_texts(node.texts))});
+      case NodeKind::sum:
+      case NodeKind::product:
+        return push_chain(node);
+      case NodeKind::conditional:
+        return push_conditional(node);
       default:
-        break;
+        return push_truth(index);
     }
-    HANSE_ASSERT(node.kind == NodeKind::sum || node.kind == NodeKind::product);
+  }
+
+  void push_chain(const Node& node) {
     push(node.children[0]);
     for (size_t i = 1; i < node.children.size(); ++i) {
       push(node.children[i]);
       const bool product = node.kind == NodeKind::product;
       emit({.op = product ? Op::multiply : node.inverse[i] ? Op::subtract : Op::add});
     }
+  }
+
+  void push_conditional(const Node& node) {
+    Label otherwise, end;
+    jump_if(node.children[0], false, otherwise);
+    push(node.children[1]);
+    emit_jump({.op = Op::jump}, true, end);
+    bind(otherwise);
+    push(node.children[2]);
+    bind(end);
+  }
+
+  // A condition where a value is wanted.
+  void push_truth(NodeIndex index) {
+    const Node& node = nodes_[index];
+    HANSE_ASSERT(node.type == Type::boolean);
+    if (node.kind == NodeKind::constant)
+      return emit({.op = Op::push_boolean, .operand = node.value});
+    Label otherwise, end;
+    jump_if(index, false, otherwise);
+    emit({.op = Op::push_boolean, .operand = 1});
+    emit_jump({.op = Op::jump}, true, end);
+    bind(otherwise);
+    emit({.op = Op::push_boolean, .operand = 0});
+    bind(end);
   }
 
   std::string_view policy_;
@@ -162,18 +264,25 @@ class RuleCompiler {
 
 }  // namespace
 
-Compiled compile_text(std::string_view text, const Program::Resolve& resolve) {
-  Parsed parsed = Parser(text, resolve).parse();
+Compiled compile_text(std::string_view text, const Program::Resolve& resolve,
+                      std::string_view schema) {
   Compiled compiled;
+  compiled.schema = parse_schema(schema);
+  Parsed parsed = Parser(text, resolve, schema.empty() ? nullptr : &compiled.schema).parse();
   Code& code = compiled.code;
+  code.attribute_count = uint32_t(parsed.attributes.size());
   for (ParsedRule& rule : parsed.rules) {
     RuleCompiler(text, parsed.nodes, code).compile(rule);
     for (size_t action = 0; action < action_count; ++action)
-      if (rule.rule.actions >> action & 1)
-        code.by_action[action].push_back(uint16_t(code.rules.size()));
+      for (size_t kind = 0; kind < kind_count; ++kind)
+        if ((rule.rule.actions >> action & rule.rule.resource_kinds >> kind & 1) != 0)
+          code.by_action[action][kind].push_back(uint16_t(code.rules.size()));
     code.rules.push_back(rule.rule);
-    compiled.sources.push_back({rule.name, rule.begin, rule.end - rule.begin});
+    rule.source.begin = rule.begin;
+    rule.source.size = rule.end - rule.begin;
+    compiled.sources.push_back(std::move(rule.source));
   }
+  compiled.attributes = std::move(parsed.attributes);
   return compiled;
 }
 

@@ -1,3 +1,5 @@
+// Operators, by falling precedence upwards: each level calls the next, and types are checked where
+// they are known.
 #include <algorithm>
 #include <array>
 
@@ -6,28 +8,6 @@
 namespace hanse::policy {
 
 namespace {
-
-constexpr std::array<std::string_view, fact_count> fact_names = {
-#define HANSE_X(name, text) text,
-    HANSE_FACTS(HANSE_X)
-#undef HANSE_X
-};
-
-const char* type_name(Type type) {
-  switch (type) {
-    case Type::boolean:
-      return "a boolean";
-    case Type::integer:
-      return "a number";
-    case Type::text:
-      return "a string";
-    case Type::entity:
-      return "an entity";
-    case Type::set:
-      return "a set";
-  }
-  return "";
-}
 
 // What `a <compare> b` is when written `b <…> a`.
 Compare mirrored(Compare compare) {
@@ -62,37 +42,13 @@ const Sign* sign_of(const Token& token) {
   return nullptr;
 }
 
-template <class T>
-void sort_unique(std::vector<T>& values) {
-  std::sort(values.begin(), values.end());
-  values.erase(std::unique(values.begin(), values.end()), values.end());
-}
-
 }  // namespace
 
-Type type_of(const Node& node) {
-  if (node.kind <= NodeKind::resource_in) return Type::boolean;
-  if (node.kind <= NodeKind::minus) return Type::integer;
-  if (node.kind <= NodeKind::task_class) return Type::text;
-  if (node.kind <= NodeKind::entity) return Type::entity;
-  return Type::set;
+Parser::Nesting::Nesting(Parser& parser) : parser_(parser) {
+  if (parser_.nesting_ == nesting_max)
+    parser_.fail("at most " + std::to_string(nesting_max) + " levels of nesting");
+  ++parser_.nesting_;
 }
-
-// Counts a level for as long as it lives, so that a hostile text can't exhaust the stack.
-class Parser::Nesting {
- public:
-  explicit Nesting(Parser& parser) : parser_(parser) {
-    if (parser_.nesting_ == nesting_max)
-      parser_.fail("at most " + std::to_string(nesting_max) + " levels of nesting");
-    ++parser_.nesting_;
-  }
-  ~Nesting() { --parser_.nesting_; }
-  Nesting(const Nesting&) = delete;
-  Nesting& operator=(const Nesting&) = delete;
-
- private:
-  Parser& parser_;
-};
 
 NodeIndex Parser::add(Node node) {
   parsed_.nodes.push_back(std::move(node));
@@ -101,14 +57,54 @@ NodeIndex Parser::add(Node node) {
 
 void Parser::fail_type(NodeIndex node, std::string_view expected) const {
   const Node& found = parsed_.nodes[node];
-  fail_at(policy_, found.at, expected, type_name(type_of(found)));
+  const bool list = found.kind == NodeKind::entity_list, context = found.kind == NodeKind::context;
+  fail_at(policy_, found.at, expected,
+          list      ? "a set of entities"
+          : context ? "the context"
+                    : type_name(found.type));
 }
 
 void Parser::expect_type(NodeIndex node, Type type) const {
-  if (type_of(parsed_.nodes[node]) != type) fail_type(node, type_name(type));
+  if (!may_be(node, type) || parsed_.nodes[node].kind == NodeKind::context ||
+      parsed_.nodes[node].kind == NodeKind::entity_list)
+    fail_type(node, type_name(type));
+}
+
+void Parser::expect_set(NodeIndex node) const {
+  if (!may_be(node, Type::integer_set) && !may_be(node, Type::text_set)) fail_type(node, "a set");
+  expect_type(node, type_of(node));
 }
 
 NodeIndex Parser::parse_expression() {
+  return peek().is("if") ? parse_conditional() : parse_disjunction();
+}
+
+NodeIndex Parser::parse_conditional() {
+  const Nesting level(*this);
+  take();
+  const NodeIndex condition = parse_expression();
+  expect_type(condition, Type::boolean);
+  expect("then");
+  const NodeIndex yes = parse_expression();
+  expect("else");
+  const NodeIndex no = parse_expression();
+  return make_conditional(condition, yes, no);
+}
+
+NodeIndex Parser::make_conditional(NodeIndex condition, NodeIndex yes, NodeIndex no) {
+  expect_type(yes, type_of(yes));
+  Type type = type_of(yes);
+  if (type == Type::any || type_of(no) == Type::any)
+    type = Type::any;
+  else
+    expect_type(no, type);
+  return add({.kind = NodeKind::conditional,
+              .type = type,
+              .at = parsed_.nodes[condition].at,
+              .children = {condition, yes, no}});
+}
+
+NodeIndex Parser::parse_disjunction() {
   const NodeIndex first = parse_conjunction();
   if (!peek().is("||")) return first;
   expect_type(first, Type::boolean);
@@ -133,35 +129,71 @@ NodeIndex Parser::parse_conjunction() {
 }
 
 NodeIndex Parser::parse_relation() {
+  if (peek().is("action")) return parse_action_test();
   const NodeIndex left = parse_sum();
+  if (accept("has")) return parse_has(left);
+  expect_type(left, type_of(left));
   if (accept("like")) return parse_like(left);
   if (accept("in")) return parse_in(left);
+  if (accept("is")) return parse_is(left);
   if (sign_of(peek()) == nullptr) return left;
   const Token& sign = take();
   const NodeIndex right = parse_sum();
   return make_comparison(left, sign, right);
 }
 
+// action == Action::"x" | action != Action::"x" | action in [Action::"x", …]
+NodeIndex Parser::parse_action_test() {
+  const uint32_t at = take().at;
+  uint32_t actions = 0;
+  bool negated = false;
+  if (accept("in")) {
+    if (accept("[")) {
+      do actions |= parse_action();
+      while (accept(","));
+      expect("]");
+    } else {
+      actions = parse_action();
+    }
+  } else {
+    negated = peek().is("!=");
+    if (!negated && !peek().is("==")) fail("'==', '!=' or 'in'");
+    take();
+    actions = parse_action();
+  }
+  const NodeIndex test = add({.kind = NodeKind::action_in, .at = at, .value = actions});
+  return negated ? make_not(test) : test;
+}
+
 NodeIndex Parser::make_comparison(NodeIndex left, const Token& sign, NodeIndex right) {
   const Compare compare = sign_of(sign)->compare;
   const bool equality = compare == Compare::equal || compare == Compare::not_equal;
-  const Type type = type_of(parsed_.nodes[left]);
-  if (type == Type::boolean || type == Type::set)
-    fail_type(left, "a number, a string or an entity to compare");
-  if (type != Type::integer && !equality) fail_type(left, "a number");
-  expect_type(right, type);
-  if (type == Type::text) return make_text_test(left, compare == Compare::equal, right);
-  if (type == Type::entity) {
-    const NodeIndex test = make_entity_test(left, right, false);
+  if (!equality) {
+    expect_type(left, Type::integer);
+    expect_type(right, Type::integer);
+  } else if (type_of(left) != Type::any) {
+    expect_type(right, type_of(left));
+  } else {
+    expect_type(right, type_of(right));
+  }
+  const Node& a = parsed_.nodes[left];
+  const Node& b = parsed_.nodes[right];
+  if (a.type == Type::text && b.type == Type::text && a.kind != NodeKind::attribute &&
+      b.kind != NodeKind::attribute && a.kind != NodeKind::conditional &&
+      b.kind != NodeKind::conditional)
+    return make_text_test(left, compare == Compare::equal, right);
+  if ((a.kind == NodeKind::entity) != (b.kind == NodeKind::entity) && a.type == Type::entity &&
+      b.type == Type::entity && a.kind != NodeKind::conditional &&
+      b.kind != NodeKind::conditional) {
+    const NodeIndex test =
+        a.kind == NodeKind::entity ? make_entity_test(right, left) : make_entity_test(left, right);
     return compare == Compare::equal ? test : make_not(test);
   }
 
-  Node node{.kind = NodeKind::comparison,
-            .compare = compare,
-            .at = parsed_.nodes[left].at,
-            .children = {left, right}};
+  Node node{
+      .kind = NodeKind::comparison, .compare = compare, .at = a.at, .children = {left, right}};
   // A fact against a number has an instruction of its own: bring `5 < fact` into that form.
-  if (parsed_.nodes[left].kind == NodeKind::number && parsed_.nodes[right].kind == NodeKind::fact) {
+  if (a.kind == NodeKind::number && b.kind == NodeKind::fact) {
     std::swap(node.children[0], node.children[1]);
     node.compare = mirrored(compare);
   }
@@ -185,30 +217,82 @@ NodeIndex Parser::make_not(NodeIndex child) {
   return add({.kind = NodeKind::negation, .at = at, .children = {child}});
 }
 
-NodeIndex Parser::make_entity_test(NodeIndex left, NodeIndex right, bool in) {
+// left: principal or resource; right: a literal entity.
+NodeIndex Parser::make_entity_test(NodeIndex left, NodeIndex right) {
+  const Node& a = parsed_.nodes[left];
+  const NodeKind kind =
+      a.kind == NodeKind::principal ? NodeKind::principal_is : NodeKind::resource_is;
+  return add({.kind = kind, .at = a.at, .value = parsed_.nodes[right].value});
+}
+
+NodeIndex Parser::make_within(NodeIndex left, NodeIndex right) {
   const Node& a = parsed_.nodes[left];
   const Node& b = parsed_.nodes[right];
   const bool principal = a.kind == NodeKind::principal;
-  if (!principal && a.kind != NodeKind::resource) fail_type(left, "principal or resource");
-  if (b.kind != NodeKind::entity)
-    fail_at(policy_, b.at, R"(an entity such as Agent::"name")", "principal or resource");
-  const NodeKind kind = principal ? (in ? NodeKind::principal_in : NodeKind::principal_is)
-                                  : (in ? NodeKind::resource_in : NodeKind::resource_is);
-  return add({.kind = kind, .at = a.at, .value = b.value});
+  const NodeKind kind = principal ? NodeKind::principal_in : NodeKind::resource_in;
+  if (b.kind == NodeKind::entity) return add({.kind = kind, .at = a.at, .value = b.value});
+  return add(
+      {.kind = NodeKind::within, .at = a.at, .value = principal ? 0 : 1, .children = {right}});
 }
 
 NodeIndex Parser::parse_in(NodeIndex left) {
-  expect_type(left, Type::entity);
-  const NodeIndex right = parse_sum();
-  expect_type(right, Type::entity);
-  return make_entity_test(left, right, true);
+  const Node& a = parsed_.nodes[left];
+  if (a.kind != NodeKind::principal && a.kind != NodeKind::resource)
+    fail_type(left, "principal or resource");
+  const uint32_t at = a.at;
+  if (!peek().is("[")) {
+    const NodeIndex right = parse_sum();
+    if (type_of(right) != Type::entity) fail_type(right, "an entity");
+    return make_within(left, right);
+  }
+  const NodeIndex list = parse_entity_list();
+  const std::vector<int64_t> entities = parsed_.nodes[list].integers;
+  Node any{.kind = NodeKind::disjunction, .at = at};
+  const bool principal = parsed_.nodes[left].kind == NodeKind::principal;
+  for (const int64_t entity : entities)
+    any.children.push_back(add({.kind = principal ? NodeKind::principal_in : NodeKind::resource_in,
+                                .at = at,
+                                .value = entity}));
+  return add(std::move(any));
+}
+
+// principal is Human | principal is Human in Agent::"team"
+NodeIndex Parser::parse_is(NodeIndex left) {
+  const NodeKind kind = parsed_.nodes[left].kind;
+  const uint32_t at = parsed_.nodes[left].at;
+  if (kind != NodeKind::principal && kind != NodeKind::resource)
+    fail_type(left, "principal or resource");
+  const NodeIndex test = add({.kind = NodeKind::kind_is,
+                              .fact = uint8_t(kind == NodeKind::resource),
+                              .at = at,
+                              .value = parse_kind()});
+  if (!accept("in")) return test;
+  const NodeIndex within = parse_in(left);
+  return add({.kind = NodeKind::conjunction, .at = at, .children = {test, within}});
+}
+
+NodeIndex Parser::parse_has(NodeIndex left) {
+  const Node& variable = parsed_.nodes[left];
+  if (variable.kind != NodeKind::context && variable.kind != NodeKind::principal &&
+      variable.kind != NodeKind::resource)
+    fail_type(left, "context, principal or resource");
+  const uint32_t at = variable.at;
+  const Token written{TokenKind::word,
+                      variable.kind == NodeKind::context     ? "context"
+                      : variable.kind == NodeKind::principal ? "principal"
+                                                             : "resource",
+                      at};
+  if (peek().kind == TokenKind::text) return make_attribute(written, unescape(take()), true);
+  if (peek().kind != TokenKind::word) fail("the name of an attribute");
+  return make_attribute(written, std::string(take().text), true);
 }
 
 NodeIndex Parser::parse_like(NodeIndex left) {
-  if (parsed_.nodes[left].kind != NodeKind::task_class) fail_type(left, "context.task_class");
+  expect_type(left, Type::text);
   if (peek().kind != TokenKind::text) fail("a pattern in quotes");
   const uint32_t at = parsed_.nodes[left].at;
-  return add({.kind = NodeKind::class_like, .at = at, .pattern = unescape_pattern(take())});
+  return add(
+      {.kind = NodeKind::like, .at = at, .children = {left}, .pattern = unescape_pattern(take())});
 }
 
 NodeIndex Parser::parse_sum() {
@@ -216,6 +300,7 @@ NodeIndex Parser::parse_sum() {
   if (!peek().is("+") && !peek().is("-")) return first;
   expect_type(first, Type::integer);
   Node node{.kind = NodeKind::sum,
+            .type = Type::integer,
             .at = parsed_.nodes[first].at,
             .children = {first},
             .inverse = {false}};
@@ -231,7 +316,10 @@ NodeIndex Parser::parse_product() {
   const NodeIndex first = parse_unary();
   if (!peek().is("*")) return first;
   expect_type(first, Type::integer);
-  Node node{.kind = NodeKind::product, .at = parsed_.nodes[first].at, .children = {first}};
+  Node node{.kind = NodeKind::product,
+            .type = Type::integer,
+            .at = parsed_.nodes[first].at,
+            .children = {first}};
   while (accept("*")) {
     node.children.push_back(parse_unary());
     expect_type(node.children.back(), Type::integer);
@@ -251,127 +339,15 @@ NodeIndex Parser::parse_unary() {
   if (peek().is("-")) {
     // A number takes its sign along: -9223372036854775808 has no positive twin.
     if (peek(1).kind == TokenKind::number)
-      return add({.kind = NodeKind::number, .at = at, .value = parse_integer()});
+      return add(
+          {.kind = NodeKind::number, .type = Type::integer, .at = at, .value = parse_integer()});
     const Nesting level(*this);
     take();
     const NodeIndex child = parse_unary();
     expect_type(child, Type::integer);
-    return add({.kind = NodeKind::minus, .at = at, .children = {child}});
+    return add({.kind = NodeKind::minus, .type = Type::integer, .at = at, .children = {child}});
   }
   return parse_member();
-}
-
-int64_t Parser::parse_integer() {
-  const Token& first = peek();
-  const bool negative = accept("-");
-  if (peek().kind != TokenKind::number) fail("a number");
-  const uint64_t limit = uint64_t(INT64_MAX) + (negative ? 1 : 0);
-  uint64_t magnitude = 0;
-  for (const char c : peek().text) {
-    const auto digit = uint64_t(c - '0');
-    if (magnitude > (limit - digit) / 10)
-      fail_at(policy_, first.at, "a number of 64 bits with sign", describe(peek()));
-    magnitude = magnitude * 10 + digit;
-  }
-  take();
-  return int64_t(negative ? 0 - magnitude : magnitude);
-}
-
-NodeIndex Parser::parse_member() {
-  const NodeIndex receiver = parse_primary();
-  return accept(".") ? parse_method(receiver) : receiver;
-}
-
-NodeIndex Parser::parse_method(NodeIndex receiver) {
-  const NodeKind kind = parsed_.nodes[receiver].kind;
-  const uint32_t at = parsed_.nodes[receiver].at;
-  if (kind == NodeKind::fact && (peek().is("hasAll") || peek().is("hasAny"))) {
-    const NodeKind test = take().is("hasAll") ? NodeKind::has_all : NodeKind::has_any;
-    expect("(");
-    const int64_t mask = parse_integer();
-    expect(")");
-    return add({.kind = test, .fact = parsed_.nodes[receiver].fact, .at = at, .value = mask});
-  }
-  if (kind == NodeKind::integer_set || kind == NodeKind::text_set) {
-    expect("contains");
-    expect("(");
-    const NodeIndex element = parse_sum();
-    expect_type(element, kind == NodeKind::integer_set ? Type::integer : Type::text);
-    if (kind == NodeKind::text_set && parsed_.nodes[element].kind != NodeKind::task_class)
-      fail_type(element, "context.task_class");
-    expect(")");
-    const NodeKind test = kind == NodeKind::integer_set ? NodeKind::contains : NodeKind::class_in;
-    return add({.kind = test, .at = at, .children = {receiver, element}});
-  }
-  fail(kind == NodeKind::fact ? "hasAll or hasAny" : "no member here");
-}
-
-NodeIndex Parser::parse_primary() {
-  const Token& token = peek();
-  if (token.is("(")) {
-    const Nesting level(*this);
-    take();
-    const NodeIndex inner = parse_expression();
-    expect(")");
-    return inner;
-  }
-  if (token.is("[")) return parse_set();
-  if (token.kind == TokenKind::number)
-    return add({.kind = NodeKind::number, .at = token.at, .value = parse_integer()});
-  if (token.kind == TokenKind::text) {
-    take();
-    return add({.kind = NodeKind::literal, .at = token.at, .text = unescape(token)});
-  }
-  if (token.kind != TokenKind::word) fail("an expression");
-
-  if (peek(1).is("::"))
-    return add({.kind = NodeKind::entity, .at = token.at, .value = int64_t(parse_entity())});
-  if (token.is("true") || token.is("false")) {
-    take();
-    return add({.kind = NodeKind::constant, .at = token.at, .value = token.is("true")});
-  }
-  if (token.is("principal") || token.is("resource") || token.is("context"))
-    return parse_attribute();
-  fail("an expression");
-}
-
-// principal | resource | principal.kind | context.budget | context.task_class …
-NodeIndex Parser::parse_attribute() {
-  const Token& variable = take();
-  if (!peek().is(".")) {
-    if (variable.is("context")) fail("'.' and the name of a fact");
-    const bool principal = variable.is("principal");
-    return add({.kind = principal ? NodeKind::principal : NodeKind::resource, .at = variable.at});
-  }
-  take();
-  if (peek().kind != TokenKind::word) fail("the name of a fact");
-  const std::string name = std::string(variable.text) + "." + std::string(peek().text);
-  if (name == "context.task_class") {
-    take();
-    return add({.kind = NodeKind::task_class, .at = variable.at});
-  }
-  const auto found = std::find(fact_names.begin(), fact_names.end(), name);
-  if (found == fact_names.end()) fail_at(policy_, variable.at, "a known fact", "'" + name + "'");
-  take();
-  return add(
-      {.kind = NodeKind::fact, .fact = uint8_t(found - fact_names.begin()), .at = variable.at});
-}
-
-NodeIndex Parser::parse_set() {
-  const bool of_texts = peek(1).kind == TokenKind::text;
-  Node node{.kind = of_texts ? NodeKind::text_set : NodeKind::integer_set, .at = peek().at};
-  expect("[");
-  do {
-    if (of_texts) {
-      node.texts.push_back(expect_text("a string"));
-    } else {
-      node.integers.push_back(parse_integer());
-    }
-  } while (accept(","));
-  expect("]");
-  sort_unique(node.integers);
-  sort_unique(node.texts);
-  return add(std::move(node));
 }
 
 }  // namespace hanse::policy

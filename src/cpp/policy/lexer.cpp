@@ -52,9 +52,9 @@ void check_encoding(std::string_view policy) {
 }
 
 // The longest symbols first, so that "<=" is not read as "<".
-constexpr std::array<std::string_view, 22> symbols = {"==", "!=", "<=", ">=", "&&", "||", "::", "<",
-                                                      ">",  "+",  "-",  "*",  "!",  "(",  ")",  "{",
-                                                      "}",  "[",  "]",  ",",  ";",  "."};
+constexpr std::array<std::string_view, 24> symbols = {
+    "==", "!=", "<=", ">=", "&&", "||", "::", "<", ">", "+", "-", "*",
+    "!",  "(",  ")",  "{",  "}",  "[",  "]",  ",", ";", ".", ":", "?"};
 
 // Spaces and comments.
 size_t skip_blank(std::string_view policy, size_t at) {

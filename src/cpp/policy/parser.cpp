@@ -6,8 +6,8 @@
 
 namespace hanse::policy {
 
-Parser::Parser(std::string_view policy, const Program::Resolve& resolve)
-    : policy_(policy), resolve_(resolve), tokens_(lex(policy)) {}
+Parser::Parser(std::string_view policy, const Program::Resolve& resolve, const Schema* schema)
+    : policy_(policy), resolve_(resolve), schema_(schema), tokens_(lex(policy)) {}
 
 const Token& Parser::peek(size_t ahead) const {
   return next_ + ahead < tokens_.size() ? tokens_[next_ + ahead] : tokens_.back();
@@ -110,18 +110,28 @@ uint32_t Parser::parse_entity() {
   return index;
 }
 
-// principal | principal == Agent::"x" | principal in Agent::"x"
-Scope Parser::parse_scope(std::string_view variable, uint32_t& entity_out) {
+uint8_t Parser::parse_kind() {
+  constexpr std::string_view kinds[] = {"Agent", "Human", "Group", "Tool"};
+  for (uint8_t kind = 0; kind < std::size(kinds); ++kind)
+    if (peek().is(kinds[kind])) return take(), kind;
+  fail("one of Agent, Human, Group, Tool");
+}
+
+// principal | principal == Agent::"x" | principal in Agent::"x" | principal is Human [in
+// Agent::"x"]
+void Parser::parse_scope(std::string_view variable, Scope& scope_out, uint32_t& entity_out,
+                         uint8_t& kinds_out) {
   expect(variable);
   if (accept("==")) {
     entity_out = parse_entity();
-    return Scope::is;
+    scope_out = Scope::is;
+    return;
   }
+  if (accept("is")) kinds_out = uint8_t(1u << parse_kind());
   if (accept("in")) {
     entity_out = parse_entity();
-    return Scope::in;
+    scope_out = Scope::in;
   }
-  return Scope::any;
 }
 
 uint32_t Parser::parse_action() {
@@ -149,23 +159,9 @@ uint32_t Parser::parse_actions() {
   return actions;
 }
 
-void Parser::parse_annotations(ParsedRule& rule) {
-  bool named = false;
-  while (peek().is("@")) {
-    take();
-    if (named || !peek().is("id")) fail(named ? "permit or forbid" : R"(id("name"))");
-    take();
-    expect("(");
-    if (peek().text == "\"\"") fail("a name that is not empty");
-    rule.name = expect_text("a name in quotes");
-    expect(")");
-    named = true;
-  }
-}
-
 ParsedRule Parser::parse_rule(size_t number) {
   ParsedRule rule;
-  rule.name = "rule" + std::to_string(number);
+  rule.source.name = "rule" + std::to_string(number);
   rule.begin = peek().at;
   parse_annotations(rule);
 
@@ -178,12 +174,14 @@ ParsedRule Parser::parse_rule(size_t number) {
   }
   take();
   expect("(");
-  rule.rule.principal_scope = parse_scope("principal", rule.rule.principal);
+  Rule& head = rule.rule;
+  parse_scope("principal", head.principal_scope, head.principal, head.principal_kinds);
   expect(",");
-  rule.rule.actions = parse_actions();
+  head.actions = parse_actions();
   expect(",");
-  rule.rule.resource_scope = parse_scope("resource", rule.rule.resource);
+  parse_scope("resource", head.resource_scope, head.resource, head.resource_kinds);
   expect(")");
+  check_obligations(rule);
 
   while (peek().is("when") || peek().is("unless")) {
     Clause clause;
@@ -202,8 +200,9 @@ ParsedRule Parser::parse_rule(size_t number) {
 void Parser::check_names() const {
   std::unordered_set<std::string_view> names;
   for (const ParsedRule& rule : parsed_.rules)
-    if (!names.insert(rule.name).second)
-      fail_at(policy_, rule.begin, "a name for each rule alone", "\"" + rule.name + "\" again");
+    if (!names.insert(rule.source.name).second)
+      fail_at(policy_, rule.begin, "a name for each rule alone",
+              "\"" + rule.source.name + "\" again");
 }
 
 Parsed Parser::parse() {

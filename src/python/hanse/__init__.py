@@ -66,7 +66,17 @@ from .mailbox import (
 from .outcome import Outcome, TransferOutcome
 from .passport import Passport, Passports
 from .people import ApprovalItem, People
-from .policy import Decision, Policy
+from .policy import (
+    Decision,
+    Decisions,
+    Difference,
+    DryRun,
+    GovernanceReport,
+    Lesson,
+    Obligation,
+    Policy,
+    Rule,
+)
 from .reply import Reply
 from .reputation import Reputation, Role, Standing
 from .requests import Replies
@@ -100,9 +110,12 @@ __all__ = [
     "Cost",
     "DeadLetter",
     "Decision",
+    "Decisions",
     "DeniedError",
     "DeviceError",
+    "Difference",
     "DiskTier",
+    "DryRun",
     "DurableBox",
     "DurableDeadLetter",
     "Economics",
@@ -112,6 +125,7 @@ __all__ = [
     "Event",
     "ExplainedResult",
     "Explanation",
+    "GovernanceReport",
     "HanseError",
     "Hold",
     "HoldState",
@@ -131,6 +145,7 @@ __all__ = [
     "LatentSpec",
     "Latents",
     "Ledger",
+    "Lesson",
     "Lineage",
     "MailboxCounters",
     "Mailboxes",
@@ -140,6 +155,7 @@ __all__ = [
     "Moves",
     "NotFoundError",
     "NoteKey",
+    "Obligation",
     "Odds",
     "Outbox",
     "Outcome",
@@ -163,6 +179,7 @@ __all__ = [
     "Role",
     "Router",
     "RouterReport",
+    "Rule",
     "RunDigest",
     "SearchResult",
     "ShardReport",

@@ -158,14 +158,14 @@ def _print_choice(kernel: Kernel, event: Event) -> None:
         )
     numbers = [int(fields[f"rules[{each}]"]) for each in range(int(fields.get("rules", "0")))]
     epoch = int(fields["epoch"])
-    names = list(kernel.policy.rules) if epoch == kernel.policy.epoch else []
+    names = [rule.name for rule in kernel.policy.rules()] if epoch == kernel.policy.epoch else []
     fired = [names[each] if each < len(names) else f"rule number {each}" for each in numbers]
     print(f"            rules that fired: {', '.join(fired) or 'none'} (epoch {epoch})")
 
 
 def _transition(kernel: Kernel, event: Event) -> str:
     fields = event.fields
-    if event.type == "dispatched":
+    if event.type in ("dispatched", "tasked"):
         return (
             f"dispatched to {_named(kernel, fields['worker'])}, tier {fields['tier']}, "
             f"price {int(fields['price']):,}, reserved {int(fields['budget']):,}"
@@ -212,7 +212,7 @@ def explain(directory: Path, number: int) -> None:
         for event in _events_of(kernel, task):
             line = _transition(kernel, event)
             print(f"    {event.position:>6}  {_time(event.time_ns)}  {line}")
-            if event.type in ("dispatched", "escalated"):
+            if event.type in ("dispatched", "tasked", "escalated"):
                 _print_choice(kernel, event)
         if task.changed_at - task.dispatched_at >= EVENTS_READ_MAX:
             print(f"    … and more after {EVENTS_READ_MAX:,} events; last at {task.changed_at}")

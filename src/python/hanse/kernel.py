@@ -72,6 +72,11 @@ class AgentView(Verbs, DurableVerbs):
         """Id of the agent that acts."""
         return self._id
 
+    @property
+    def policy(self) -> Policy:
+        """The rules, asked and taught as this agent."""
+        return Policy(self._kernel, self._id)
+
     def _acting(self) -> int:
         return self._id
 

@@ -37,6 +37,7 @@ class Outcome(IntEnum):
     pending = 24
     role_missing = 25
     paused = 26
+    rate_limited = 27
 
 
 class TransferOutcome(IntEnum):

@@ -30,6 +30,7 @@ _OF_OUTCOME = {
     Outcome.closed: "Closed",
     Outcome.role_missing: "RoleMissing",
     Outcome.paused: "Paused",
+    Outcome.rate_limited: "RateLimited",
 }
 
 _OF_TRANSFER = {

@@ -184,8 +184,9 @@ class Verbs(MessageVerbs, TaskVerbs):
 
         to an agent, or to the best match of query (float32[dim]). budget is reserved in full.
         deadline_ns: absolute UNIX time. key: the same key and body give the same receipt again
-        (outcome replayed). verify: acceptance needs a verifier. conditions: see hanse.Conditions;
-        with `approval` the outcome is pending. Returns when it is durable.
+        (outcome replayed). verify: acceptance needs a verifier. conditions: see hanse.Conditions.
+        Where these or a rule ask for approval first, the outcome is pending. Returns when it is
+        durable.
         Raises DeniedError, BudgetError, NotFoundError (NoFeasibleAgent, with `reasons`),
         ConflictError, BusyError, InvalidError; the error carries the position of the refusal.
         """
@@ -211,7 +212,7 @@ class Verbs(MessageVerbs, TaskVerbs):
                 "conditions": conditions,
             },
         )
-        if not receipt.ok:
+        if not receipt.ok and receipt.outcome != Outcome.pending:
             self._raise_refusal(receipt, terms, budget)
         return receipt
 
@@ -267,7 +268,7 @@ class Verbs(MessageVerbs, TaskVerbs):
     async def _durable(self, receipt: Receipt, terms: _core.Terms, budget: int) -> Receipt:
         if receipt.position is not None:
             await self._owner()._durable_at(receipt.position)
-        if not receipt.ok:
+        if not receipt.ok and receipt.outcome != Outcome.pending:
             self._raise_refusal(receipt, terms, budget)
         return receipt
 
