@@ -160,7 +160,7 @@ TEST(PolicyLanguage, a_schema_makes_types_errors_at_load) {
         "context.budget > 5"})
     compile(when(condition), schema);
   EXPECT_EQ(refusal(when("context.tags.contains(5)"), schema),
-            "policy: line 1, column 64: expected a string, got a number");
+            "policy: line 1, column 66: expected a string, got a number");
   EXPECT_EQ(refusal(when("context.weight == 1"), schema),
             "policy: line 1, column 44: expected a fact or an attribute of the schema, got "
             "'context.weight'");
