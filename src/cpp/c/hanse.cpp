@@ -132,7 +132,7 @@ hanse_status hanse_state_hash(hanse_kernel* kernel, uint8_t* hash_out) {
 hanse_status hanse_verify(const char* directory, hanse_verification* verification_out) {
   return guard([&] {
     check_size(verification_out, "verification_out");
-    const KernelVerification found = verify_directory(&required(directory, "directory"), {});
+    const KernelVerification found = verify_directory(&required(directory, "directory"), 1, {});
     hanse_verification out{};
     out.balanced = found.balanced;
     out.record_count = found.journal.count;

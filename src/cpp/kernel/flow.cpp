@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "base/seeded_bug.hpp"
 #include "kernel/inner.hpp"
 
 namespace hanse {
@@ -61,13 +62,14 @@ void FlowView::sync(const AgentTable& agents, uint64_t policy_epoch, uint64_t ve
   groups_.resize(agents.count());
   for (uint32_t i = from; i < agents.count(); ++i) {
     const bool live = agents.live(i);
+    const bool gone = !live && agents.revoked_ancestor(i) != index_none;
     // What waits for a revoked agent becomes dead letters, in the ring too: it may have come and
     // gone before anyone drained.
-    if ((i >= known || groups_[i] != revoked) && !live)
+    if ((i >= known || groups_[i] != revoked) && gone)
       table.close_box(agents.id_at(i), Outcome::revoked);
     const uint32_t group = i == 0 ? 0 : agents.parent(i);
-    if (i >= known) table.set_group(agents.id_at(i), group);
-    groups_[i] = live ? group : revoked;
+    if (i >= known || (live && groups_[i] != group)) table.set_group(agents.id_at(i), group);
+    groups_[i] = live ? group : gone ? revoked : paused;
   }
   blocks_.resize((agents.count() + (1u << block_bits) - 1) >> block_bits);
   for (uint32_t block = from >> block_bits; block < blocks_.size(); ++block) {
@@ -115,7 +117,9 @@ Outcome Kernel::Inner::admit(uint32_t here, AgentId sender, AgentId to) {
   std::lock_guard lock(writer);
   if (!agents.contains(sender) || !agents.contains(to)) return Outcome::unknown;
   const uint32_t from = index_of(sender), at = index_of(to);
-  if (!agents.live(from) || !agents.live(at)) return Outcome::revoked;
+  for (const uint32_t one : {from, at})
+    if (agents.revoked_ancestor(one) != index_none) return Outcome::revoked;
+  if (!agents.live(from) || !agents.live(at)) return Outcome::paused;
   flow->grow(agents);
   return send_allowed(from == 0 ? 0 : agents.parent(from), at == 0 ? 0 : agents.parent(at))
              ? Outcome::ok
@@ -295,7 +299,7 @@ bool Kernel::Inner::take_delivery(std::deque<PendingDelivery>& queue, Delivery& 
   const uint64_t durable = journal->durable_count();
   while (!queue.empty()) {
     const PendingDelivery pending = queue.front();
-    if (pending.position >= durable) return false;
+    if (pending.position >= durable && !HANSE_SEEDED_BUG(49)) return false;
     queue.pop_front();
     const Task& task = tasks.at(pending.task);
     if (delivered.size() <= pending.task) delivered.resize(tasks.count());

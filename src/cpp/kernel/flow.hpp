@@ -29,8 +29,9 @@ class FlowView {
     if (at >= groups_.size() || generation_of(to) != 1 || from >= groups_.size()) [[unlikely]]
       return Outcome::unknown;
     const uint32_t sender_group = groups_[from], receiver_group = groups_[at];
-    if (sender_group == revoked || receiver_group == revoked) [[unlikely]]
-      return Outcome::revoked;
+    if (sender_group >= paused || receiver_group >= paused) [[unlikely]]
+      return sender_group == revoked || receiver_group == revoked ? Outcome::revoked
+                                                                  : Outcome::paused;
     const uint64_t pair = uint64_t(sender_group) << 32 | receiver_group;
     Bit& bit = bits_[(pair * 0x9e3779b97f4a7c15) >> 52];
     if (bit.pair != pair) [[unlikely]]
@@ -58,15 +59,16 @@ class FlowView {
 
  private:
   static constexpr uint32_t block_bits = 10;
-  static constexpr uint32_t block_mixed = UINT32_MAX;
+  static constexpr uint32_t block_mixed = UINT32_MAX;  // as `revoked`: no one there passes
 
   static constexpr size_t bit_count = 4096;  // the shift by 52 above
   struct Bit {
     uint64_t pair = UINT64_MAX;
     bool allowed = false;
   };
-  // The parent of each agent (the root's is itself), or `revoked`: one line of memory an address.
-  static constexpr uint32_t revoked = UINT32_MAX;
+  // The parent of each agent (the root's is itself), or what stops it: one line of memory an
+  // address.
+  static constexpr uint32_t revoked = UINT32_MAX, paused = UINT32_MAX - 1;
   std::vector<uint32_t> groups_;
   std::vector<uint32_t> blocks_;  // the group of all agents of a block, if all are alive and of one
   std::vector<Bit> bits_ = std::vector<Bit>(bit_count);  // direct-mapped

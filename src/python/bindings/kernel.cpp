@@ -71,7 +71,8 @@ std::unique_ptr<KernelHandle> open_kernel(py::object directory, py::object durab
                                           py::object fee_basis_points, py::object read_only,
                                           std::shared_ptr<SimulatedDisk> disk,
                                           py::object background, py::object shards,
-                                          py::object digest) {
+                                          py::object digest, py::object snapshot_every,
+                                          py::object retain_bytes, py::object retain_ns) {
   std::shared_ptr<Clock> chosen = clock;
   if (!chosen) chosen = std::make_shared<SystemClock>();
   KernelOptions options = options_of(directory, durability, memory_max, chosen, seed, segment_size,
@@ -80,6 +81,10 @@ std::unique_ptr<KernelHandle> open_kernel(py::object directory, py::object durab
     throw Error(ErrorCode::out_of_range, "disk", "want either directory or disk");
   options.disk = std::move(disk);
   options.background = truth_of(background, "background");
+  if (!snapshot_every.is_none())
+    options.snapshot_every_bytes = unsigned_of(snapshot_every, "snapshot_every");
+  if (!retain_bytes.is_none()) options.retain_bytes = unsigned_of(retain_bytes, "retain_bytes");
+  if (!retain_ns.is_none()) options.retain_ns = unsigned_of(retain_ns, "retain_ns");
   auto handle = std::make_unique<KernelHandle>();
   handle->forks = fork_count();
   handle->clock = chosen;

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from . import _core
 from .credit import Credit
+from .errors import ConflictError, DeniedError
 from .mailbox import FAILURE, REPLY, REQUEST, TASK, Batch, Message, batch_of, batch_of_messages
 from .reasons import duration_ns, refuse
 from .requests import Requests
@@ -400,10 +401,20 @@ class Handlers:
         self.failures += 1
         if message.durable:
             self._core.return_all([message])
-        elif message.kind != TASK:
+        elif message.kind == TASK:
+            self._give_back(message)
+        else:
             self._core.dead(message, False)
         if message.kind == REQUEST:
             self.requests.fail(message.request, f"its handler raised {error!r}", message.to)
+
+    def _give_back(self, message: Message) -> None:
+        """A task whose handler failed goes out again, rather than waiting for its deadline."""
+        try:
+            self._core.give_back_task(message.to, message.task)
+        except (ConflictError, DeniedError):
+            # The handler had done its part before it raised, or its agent was stopped meanwhile.
+            return
 
     @staticmethod
     def _report(error: BaseException) -> None:

@@ -17,8 +17,11 @@ from .journal import Journal, path_of
 from .latent import Latents
 from .ledger import Ledger
 from .mailbox import Batch, DeadLetter, Mailboxes, Message
+from .passport import Passports
+from .people import ApprovalItem, People
 from .policy import Policy
 from .reasons import refuse
+from .reputation import Reputation
 from .shards import Shards
 from .task import Tasks
 from .topics import Topics
@@ -97,7 +100,10 @@ class Kernel(Verbs, DurableVerbs):
         self.agents = Agents(self)
         self.capabilities = Capabilities(self)
         self.ledger = Ledger(self)
+        self.passports = Passports(self)
+        self.people = People(self)
         self.policy = Policy(self)
+        self.reputation = Reputation(self)
         self.tasks = Tasks(self)
         self.latents = Latents(self)
         self.journal = Journal(self)
@@ -289,6 +295,18 @@ class Kernel(Verbs, DurableVerbs):
         """The newest 1,024 messages that no one handled, oldest first; see mailboxes.resend."""
         return self.mailboxes.dead_letters()
 
+    def explain(self, agent: int) -> str:
+        """Lineage, roles, spend and standing of an agent, with the events that say so."""
+        from .passport import explain
+
+        return explain(self, agent)
+
+    # --- people
+
+    def inbox(self, human: int) -> list[ApprovalItem]:
+        """What waits for this person's approval, by (rule, task class); see me.answer."""
+        return self.people.inbox(human)
+
     # --- the whole
 
     @property
@@ -337,6 +355,9 @@ def open(
     background: bool = True,
     shards: int = 1,
     digest: bool = False,
+    snapshot_every: int | None = None,
+    retain_bytes: int | None = None,
+    retain_ns: int | None = None,
 ) -> Kernel:
     """Opens a kernel: in a directory (created where it is missing), or in memory only.
 
@@ -346,8 +367,11 @@ def open(
     bytes. fee_basis_points: of a worker's fee, fixed when the journal is created. disk (instead of
     a directory) and background=False (no flusher thread) are for tests and simulation. shards:
     1 … 64 threads for messages, see kernel.shards. digest: keep a hash of all messages that were
-    handled, kernel.mailboxes.digest, which costs a hash of each payload. Raises
-    StorageError (Locked, LogCorrupt …), InvalidError.
+    handled, kernel.mailboxes.digest, which costs a hash of each payload.
+    snapshot_every: bytes of journal after which a background thread takes a snapshot (None: 256
+    MiB; 0: never). retain_bytes, retain_ns: after such a snapshot, segments that it holds are
+    dropped beyond so many bytes or such an age; None keeps all. Raises StorageError (Locked,
+    LogCorrupt …), InvalidError.
     """
     path = None if directory is None else path_of(directory)
     if clock is not None and not isinstance(clock, ManualClock):
@@ -365,6 +389,9 @@ def open(
         background,
         shards,
         digest,
+        snapshot_every,
+        retain_bytes,
+        retain_ns,
     )
     durable = path is not None or disk is not None
     return Kernel(core, path, durability or ("each" if durable else "memory"))
