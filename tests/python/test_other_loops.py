@@ -109,7 +109,7 @@ def test_trio_waits_for_the_kernels_descriptor(kernel: hanse.Kernel) -> None:
     async def drive() -> None:
         fd = kernel.fileno()
         while len(got) < 400:
-            kernel.run(max_messages=64)
+            kernel.run()
             if len(got) < 400:
                 await trio.lowlevel.wait_readable(fd)
 
