@@ -139,18 +139,15 @@ PYBIND11_MODULE(_core, module) {
   register_journal(module, kernel);
   register_latent(module, kernel);
   register_ledger(module, kernel);
-  register_lifecycle(module, kernel);
   register_limits(module);
   register_message(module);
   register_mailbox(module, kernel);
   register_payload(module, kernel);
-  register_people(module, kernel);
   register_policy(module, kernel);
   register_reply(module);
   register_requests(module, kernel);
   register_sender(module);
   register_simulation(module);
-  register_shards(kernel);
   register_task(module, kernel);
   register_topics(module, kernel);
   register_turns(module, kernel);

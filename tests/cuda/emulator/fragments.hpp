@@ -1,5 +1,6 @@
 // Where mma.sync finds its operands, by the PTX ISA (m16n8k32 of 8-bit integers, m16n8k16 of
-// bfloat16: the same bytes in the same lanes).
+// bfloat16: the same bytes in the same lanes). tests/cuda/test_fragments.py holds these maps to
+// CUTLASS's.
 #pragma once
 
 namespace simt {
