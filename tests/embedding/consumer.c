@@ -47,7 +47,7 @@ static void match(hanse_kernel* kernel, const hanse_id* agents, const float* que
   hanse_found found[3];
   int32_t count = 0;
   MUST(hanse_match(kernel, HANSE_ID_NONE, &request, found, &count) == 0);
-  MUST(count == 3 && found[0].agent == agents[5] && found[0].score > found[1].score);
+  MUST(count == 3 && found[0].agent == agents[5] && found[0].score >= found[1].score);
 }
 
 static void talk(hanse_kernel* kernel, const hanse_id* agents) {
