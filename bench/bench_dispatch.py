@@ -224,3 +224,32 @@ def direct_single(settings: Settings, *, durable: bool) -> Iterator[Contest]:
             limit="one fdatasync" if durable else "",
             limit_sample=settings.limits.fdatasync_p50_us if durable else None,
         )
+
+
+@case("dispatch", "µs p50", "lower")
+@contextlib.contextmanager
+def direct_memory_single_native(settings: Settings) -> Iterator[Contest]:
+    """The same as an embedding program calls it, without Python in between: how long?"""
+    count = settings.size(10_000, 100)
+    with desk(settings, durable=False, offers=False) as at:
+        workers = at.ids.tolist()
+        unit = at.kernel.ledger._unit("usd_micro")
+
+        def sample() -> float:
+            spent = at.kernel._core.time_dispatch(at.team, workers[0], PAYLOAD, BUDGET, unit, count)
+            return float(np.median(spent)) / 1_000
+
+        def peer_one(i: int) -> None:
+            at.peer.dispatch(REQUESTER, (workers[i % len(workers)],), PAYLOAD, BUDGET)
+
+        def check() -> None:
+            before = at.kernel.tasks.count()
+            at.kernel._core.time_dispatch(at.team, workers[0], PAYLOAD, BUDGET, unit, 100)
+            assert at.kernel.tasks.count() == before + 100
+            at.check_books()
+
+        yield Contest(
+            hanse=sample,
+            check=check,
+            peers=[peer("SQLite :memory:", p50(count, peer_one), "sqlite3")],
+        )

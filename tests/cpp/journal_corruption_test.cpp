@@ -51,7 +51,7 @@ void flip_every_bit(
     for (uint64_t bit = 0; bit < size_bits; bit += bit_step) {
       disk.flip_bit(names[segment], bit);
       try {
-        const VerifyReport report = verify_journal(disk, nullptr);
+        const VerifyReport report = verify_journal(disk, {});
         judge(segment, bit / 8, &report, nullptr);
       } catch (const Error& error) {
         judge(segment, bit / 8, nullptr, &error);
@@ -67,7 +67,7 @@ void flip_every_bit(
 TEST(JournalBitFlip, InACleanlyClosedLogIsFoundWhereverItMatters) {
   const auto disk = write_log(5, true);
   ASSERT_EQ(segments_of(*disk).size(), 3u);
-  const VerifyReport sound = verify_journal(*disk, nullptr);
+  const VerifyReport sound = verify_journal(*disk, {});
   ASSERT_EQ(sound.segment_count, 3u);
   ASSERT_EQ(sound.torn_bytes, 0u);
   // Segment 2 holds the header, one batch, the closing marker, and no seal.
@@ -114,7 +114,7 @@ class DamagedLog : public ::testing::Test {
   DamagedLog() : disk_(write_log(7, true)), names_(segments_of(*disk_)) {}
 
   void expect_refused(const std::string& file) {
-    EXPECT_EQ(expect_error(ErrorCode::corrupt, [&] { verify_journal(*disk_, nullptr); }).field(),
+    EXPECT_EQ(expect_error(ErrorCode::corrupt, [&] { verify_journal(*disk_, {}); }).field(),
               file);
     const auto before = disk_->operations();
     expect_error(ErrorCode::corrupt, [&] { Journal::open(disk_, small_options(), nullptr); });
@@ -213,9 +213,9 @@ TEST_F(DamagedLog, WithALostBlockIsRefusedUnlessItWasTheClosingMarker) {
       if (lost == content) continue;
       replace(*disk_, name, lost);
       if (name == names_.back() && at == 2 * block) {
-        EXPECT_EQ(verify_journal(*disk_, nullptr).count, 7u);
+        EXPECT_EQ(verify_journal(*disk_, {}).count, 7u);
       } else {
-        expect_error(ErrorCode::corrupt, [&] { verify_journal(*disk_, nullptr); });
+        expect_error(ErrorCode::corrupt, [&] { verify_journal(*disk_, {}); });
       }
       replace(*disk_, name, content);
     }

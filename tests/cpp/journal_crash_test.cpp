@@ -81,7 +81,7 @@ void crash_anywhere(const Workload& workload) {
         expect_kept(boot, acknowledged);
         Acknowledged more;
         run_workload(boot, workload, more);  // goes on to the end from whatever was found
-        EXPECT_EQ(verify_journal(*boot, nullptr).root, root_of_first(more.count));
+        EXPECT_EQ(verify_journal(*boot, {}).root, root_of_first(more.count));
         if (::testing::Test::HasFailure()) return;
       }
     }
@@ -158,12 +158,12 @@ TEST(JournalCrash, LeavesATornTailThatIsCutAndReported) {
   bool torn = false;
   for (uint64_t seed = 0; seed < 20; ++seed) {
     const std::shared_ptr<SimulatedDisk> boot = disk->recover(Unsynced::torn, seed);
-    const auto before = verify_journal(*boot, nullptr);
+    const auto before = verify_journal(*boot, {});
     const auto again = open_checked(boot, small_options());
     EXPECT_EQ(again->status().torn_bytes_cut, before.torn_bytes);
     EXPECT_EQ(before.torn_bytes % 4096, 0u);
     if (again->count() == 2 && before.torn_bytes != 0) torn = true;
-    EXPECT_EQ(verify_journal(*boot, nullptr).torn_bytes, 0u) << "it is gone for good";
+    EXPECT_EQ(verify_journal(*boot, {}).torn_bytes, 0u) << "it is gone for good";
   }
   EXPECT_TRUE(torn);
 }

@@ -18,7 +18,7 @@ TEST(Journal, ReplaysWhatWasAppendedInOrderAfterEveryReopening) {
     append_until(*journal, count);
     EXPECT_EQ(journal->root(), root_of_first(count)) << "without a flush";
   }
-  const auto report = verify_journal(*directory.disk(true), nullptr);
+  const auto report = verify_journal(*directory.disk(true), {});
   EXPECT_EQ(report.count, 60u);
   EXPECT_EQ(report.root, root_of_first(60));
   EXPECT_EQ(report.torn_bytes, 0u);
@@ -75,7 +75,7 @@ TEST(Journal, TakesTheLargestRecordAndRefusesALargerOrAnEmptyOne) {
     EXPECT_EQ(journal->read(0), largest);
     root = journal->root();
   }
-  EXPECT_EQ(verify_journal(*disk, nullptr).root, root);
+  EXPECT_EQ(verify_journal(*disk, {}).root, root);
 }
 
 TEST(Journal, ProvesWhatItHoldsAndRefusesWhatItDoesNot) {
@@ -222,12 +222,12 @@ TEST(Extent, IsFoundByItsDigestAndCheckedOnEveryRead) {
   }
   const std::string path = "extents/" + hex(digest) + ".ext";
   EXPECT_EQ(disk->list("extents").size(), 1u);
-  EXPECT_EQ(verify_journal(*disk, nullptr).extent_count, 1u);
+  EXPECT_EQ(verify_journal(*disk, {}).extent_count, 1u);
   const auto journal = open_checked(disk, small_options());
   EXPECT_EQ(journal->get_extent(digest), bytes);
   disk->flip_bit(path, 12'345);
   EXPECT_EQ(expect_error(ErrorCode::corrupt, [&] { journal->get_extent(digest); }).field(), path);
-  EXPECT_EQ(expect_error(ErrorCode::corrupt, [&] { verify_journal(*disk, nullptr); }).field(),
+  EXPECT_EQ(expect_error(ErrorCode::corrupt, [&] { verify_journal(*disk, {}); }).field(),
             path);
   disk->open(path, OpenMode::write)->truncate(10);
   expect_error(ErrorCode::corrupt, [&] { journal->get_extent(digest); });

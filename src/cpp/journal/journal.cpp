@@ -11,6 +11,7 @@
 #include "base/error.hpp"
 #include "base/seeded_bug.hpp"
 #include "journal/extents.hpp"
+#include "journal/leaf_file.hpp"
 #include "journal/log_index.hpp"
 #include "journal/log_scan.hpp"
 #include "journal/pending_records.hpp"
@@ -82,6 +83,8 @@ class SegmentJournal final : public Journal {
   std::vector<Digest> prove(Position position, uint64_t count) override;
   std::vector<Digest> prove_consistency(uint64_t old_count, uint64_t count) override;
   std::vector<uint8_t> read(Position position) override;
+  uint64_t drop_before(const LogStart& start, Position keep_from) override;
+  Position oldest() const override { return index_ ? index_->oldest() : 0; }
   Digest put_extent(Bytes bytes) override;
   std::vector<uint8_t> get_extent(const Digest& digest) override { return extents_.get(digest); }
   void close() override;
@@ -100,6 +103,7 @@ class SegmentJournal final : public Journal {
   void prepare_spare();
   void hash(const PendingRecords& records);
   void catch_up();
+  void need_leaves(uint64_t before);
   void require_position(Position position, uint64_t count) const;
 
   std::shared_ptr<Disk> disk_;
@@ -136,7 +140,9 @@ void SegmentJournal::open_log(const Replay& replay) {
     tree_.add(leaf);
     if (replay) replay(position, record);
   };
-  LogState state = scan_log(*disk_, callbacks);
+  const LogStart* start = options_.start ? &options_.start->log : nullptr;
+  if (start != nullptr) tree_ = MerkleTree(start->count, options_.start->frontier);
+  LogState state = scan_log(*disk_, callbacks, start);
   if (options_.read_only) {
     if (!state.exists)
       throw Error(ErrorCode::unusable_directory, "directory", "there is no journal in it");
@@ -148,8 +154,8 @@ void SegmentJournal::open_log(const Replay& replay) {
     state.uuid = writer_->uuid();
     opened_.torn_bytes_cut = state.torn_bytes;
   }
-  opened_.size_bytes = state.size_bytes;
-  opened_.segment_count = state.segments.size();
+  opened_.size_bytes = state.size_bytes, opened_.segment_count = state.segments.size();
+  opened_.replayed_from = state.start;
   count_ = durable_count_ = state.count;
   index_ = std::make_unique<LogIndex>(disk_, state);
 }
@@ -196,7 +202,6 @@ void SegmentJournal::reserve(uint64_t size_bytes, uint64_t record_count) {
                 reserve_size_bytes_max / record_overhead_max);
   }
   throw_if_poisoned();
-
   uint64_t pending_size, needed;
   {
     const std::lock_guard lock(pending_mutex_);
@@ -369,6 +374,21 @@ void SegmentJournal::hash(const PendingRecords& records) {
   }
 }
 
+// The leaves of what a snapshot holds are read when a proof needs them. Called with hash_mutex_.
+void SegmentJournal::need_leaves(uint64_t before) {
+  if (before >= tree_.base()) return;
+  const uint64_t base = tree_.base();
+  MerkleTree whole;
+  const JournalStart& start = *options_.start;
+  for (const Digest& leaf :
+       leaves_before(*disk_, start.log, start.last_leaves, index_->oldest() == 0))
+    whole.add(leaf);
+  if (whole.count() != base || whole.root() != tree_.root_at(base))
+    throw Error(ErrorCode::corrupt, leaf_file_name, "not what the snapshot's root is of", 0, base);
+  for (uint64_t i = base; i < tree_.count(); ++i) whole.add(tree_.leaf(i));
+  tree_ = std::move(whole);
+}
+
 // Hashes what was appended, without a flush. Called with hash_mutex_.
 void SegmentJournal::catch_up() {
   const std::lock_guard lock(pending_mutex_);
@@ -386,6 +406,7 @@ Digest SegmentJournal::root_at(uint64_t count) {
   const std::lock_guard lock(hash_mutex_);
   catch_up();
   if (count != 0) require_position(count - 1, tree_.count());
+  need_leaves(count);
   return tree_.root_at(count);
 }
 
@@ -393,6 +414,7 @@ Digest SegmentJournal::leaf(Position position) {
   const std::lock_guard lock(hash_mutex_);
   catch_up();
   require_position(position, tree_.count());
+  need_leaves(position);
   return tree_.leaf(position);
 }
 
@@ -401,6 +423,7 @@ std::vector<Digest> SegmentJournal::prove(Position position, uint64_t count) {
   catch_up();
   if (count != 0) require_position(count - 1, tree_.count());
   require_position(position, count);
+  need_leaves(0);
   return tree_.inclusion_proof(position, count);
 }
 
@@ -409,17 +432,24 @@ std::vector<Digest> SegmentJournal::prove_consistency(uint64_t old_count, uint64
   catch_up();
   if (count != 0) require_position(count - 1, tree_.count());
   if (old_count != 0) require_position(old_count - 1, count);
+  need_leaves(0);
   return tree_.consistency_proof(old_count, count);
 }
 
 std::vector<uint8_t> SegmentJournal::read(Position position) {
   require_position(position, count());
-  if (in_memory()) {
-    throw Error(ErrorCode::unknown_event, "position", "records are not kept in memory mode", 0,
-                position);
-  }
+  if (in_memory())
+    throw Error(ErrorCode::unknown_event, "position", "not kept in memory mode", 0, position);
   wait_durable(position);
   return index_->read(position);
+}
+
+uint64_t SegmentJournal::drop_before(const LogStart& start, Position keep_from) {
+  require_writable();
+  throw_if_poisoned();
+  if (in_memory()) return 0;
+  return drop_segments(*disk_, *index_, start.segment, std::min(start.count, keep_from),
+                       [&](uint64_t size) { writer_->note_dropped(1, size); });
 }
 
 Digest SegmentJournal::put_extent(Bytes bytes) {
@@ -437,6 +467,7 @@ JournalStatus SegmentJournal::status() const {
   JournalStatus status = opened_;
   status.count = count();
   status.durable_count = durable_count();
+  status.oldest = oldest();
   status.flush_count = flush_count_.load(std::memory_order_relaxed);
   if (writer_) {
     status.size_bytes = writer_->size_bytes();

@@ -14,6 +14,7 @@
 #include "base/ids.hpp"
 #include "base/view.hpp"
 #include "journal/disk.hpp"
+#include "journal/log_scan.hpp"
 #include "journal/merkle.hpp"
 
 namespace hanse {
@@ -22,11 +23,20 @@ namespace hanse {
 // for up to `gather_ns`. memory: no disk at all. A receipt says which one it got.
 enum class Durability : uint8_t { memory = 0, batch = 1, each = 2 };
 
+// What a snapshot knows of the log up to where it was taken.
+struct JournalStart {
+  LogStart log;
+  std::vector<Digest> frontier;     // of the Merkle tree
+  std::vector<Digest> last_leaves;  // those that fill no block of the leaf file
+};
+
 struct JournalOptions {
   Durability durability = Durability::each;
   uint64_t segment_size_bytes_max = uint64_t(64) << 20;  // the first is 1 MiB, then doubling
   uint64_t gather_ns = 1'000'000;
   bool read_only = false;
+  // Begin behind what a snapshot holds: the records before it are neither read nor replayed.
+  std::optional<JournalStart> start;
   // Of the uuid that marks every segment of a new journal; 0: from the system's entropy.
   uint64_t identity_seed = 0;
 };
@@ -40,6 +50,8 @@ struct JournalStatus {
   uint64_t segment_count = 0;
   uint64_t flush_count = 0;
   uint64_t torn_bytes_cut = 0;  // on open: length of the torn tail that was cut
+  Position oldest = 0;          // the first record that is still there
+  Position replayed_from = 0;   // on open: where the snapshot left off
   std::string poisoned;         // why, or empty
 };
 
@@ -79,6 +91,12 @@ class Journal {
   // Error(unknown_event).
   virtual std::vector<uint8_t> read(Position position) = 0;
 
+  // Removes, oldest first, sealed segments that lie before `start`, where a snapshot goes on, and
+  // hold no record from `keep_from` on. The leaf file must be complete up to `start`. -> how many
+  // bytes of files that were. Any thread; one at a time.
+  virtual uint64_t drop_before(const LogStart& start, Position keep_from) = 0;
+  virtual Position oldest() const = 0;
+
   // Extents: vectors and payloads over 4 KiB, in files named by their SHA-256 under extents/.
   // Durable on return (so before the record that names them), or kept in memory in memory mode.
   virtual Digest put_extent(Bytes bytes) = 0;
@@ -98,14 +116,23 @@ std::vector<uint8_t> read_extent(Disk& disk, const Digest& digest);
 
 struct VerifyReport {
   uint64_t count = 0;
+  Position oldest = 0;  // the first record that is still there, and was read
   uint64_t segment_count = 0;
   uint64_t size_bytes = 0;
   uint64_t extent_count = 0;
   uint64_t torn_bytes = 0;
   Digest root{};
 };
+struct VerifyOptions {
+  uint32_t jobs = 1;                                            // threads, this one included
+  std::function<void(uint64_t done, uint64_t total)> progress;  // bytes of segments; may be null
+  // The leaves of the first records, as snapshots and the leaf file have them: compared with those
+  // of the records that are there, and taken for those that were dropped.
+  std::vector<Digest> leaves;
+};
 // Offline and read only: every CRC, chain hash and extent digest, and the Merkle root recomputed
-// from the records. Throws the first Error(corrupt) it meets. `progress(done, total)` in bytes.
-VerifyReport verify_journal(Disk& disk, const std::function<void(uint64_t, uint64_t)>& progress);
+// from the records. Throws the first Error(corrupt) it meets. `tree_out`: of all leaves.
+VerifyReport verify_journal(Disk& disk, const VerifyOptions& options,
+                            MerkleTree* tree_out = nullptr);
 
 }  // namespace hanse

@@ -59,9 +59,12 @@ class LogScan {
  public:
   LogScan(Disk& disk, const ScanCallbacks& callbacks) : disk_(disk), callbacks_(callbacks) {}
 
-  LogState run() {
-    list_segments();
-    if (!begin()) return std::move(state_);
+  LogState run(const LogStart* start) {
+    find_segments(start);
+    if (start != nullptr)
+      begin_at(*start);
+    else if (!begin())
+      return std::move(state_);
     advance();
     // A live writer may have written between our reads, so what looks like a hole is read again.
     while (find_durable_beyond() > state_.count) {
@@ -73,30 +76,95 @@ class LogScan {
     return std::move(state_);
   }
 
+  std::optional<ScannedSegment> scan_one(const LogStart& start) {
+    find_segments(&start);
+    begin_at(start);
+    while (take_batch()) continue;
+    if (!take_next_segment() || !state_.segments.front().sealed) return std::nullopt;
+    return state_.segments.front();
+  }
+
+  LogStart read_until(const LogStart& start, uint64_t stop) {
+    find_segments(&start);
+    if (start.uuid != JournalUuid{})
+      begin_at(start);
+    else if (!begin())
+      throw_corrupt(0, 0, "the segment header is damaged", 0);
+    while (state_.count < stop && (take_batch() || take_next_segment())) continue;
+    if (state_.count != stop)
+      throw_corrupt(current(), segment().end, "a batch that had been durable is missing",
+                    state_.count);
+    return {.uuid = state_.uuid,
+            .segment = current(),
+            .offset = segment().end,
+            .count = stop,
+            .watermark = stop,
+            .last_hash = state_.last_hash};
+  }
+
  private:
-  uint64_t current() const { return state_.segments.size() - 1; }
+  uint64_t current() const { return state_.segments.back().number; }
   ScannedSegment& segment() { return state_.segments.back(); }
   uint64_t data_limit() const { return reader_->size() - block_size; }
 
-  void list_segments() {
-    std::vector<uint64_t> numbers;
-    for (const std::string& name : disk_.list(""))
-      if (const auto number = segment_number(name)) numbers.push_back(*number);
+  void find_segments(const LogStart* start) {
+    const std::vector<uint64_t> numbers = list_segments(disk_);
+    if (numbers.empty() && start == nullptr) return;
+    const uint64_t first = start != nullptr ? start->segment : 0;
+    state_.oldest_segment = numbers.empty() ? 0 : numbers.front();
+    if (numbers.empty() || numbers.front() > first) {
+      if (start == nullptr) throw_dropped(numbers.front());
+      throw_corrupt(first, 0, "the segment is missing, and had been durable", start->count);
+    }
     for (uint64_t i = 0; i < numbers.size(); ++i)
-      if (numbers[i] != i) throw_corrupt(i, 0, "the segment is missing", position_none);
-    state_.file_count = numbers.size();
-    for (const uint64_t number : numbers)
+      if (numbers[i] != numbers[0] + i)
+        throw_corrupt(numbers[0] + i, 0, "the segment is missing", position_none);
+    state_.file_end = numbers.back() + 1;
+    if (state_.file_end <= first)
+      throw_corrupt(first, 0, "the segment is missing, and had been durable", start->count);
+    for (uint64_t number = first; number < state_.file_end; ++number)
       bytes_total_ += disk_.open(segment_name(number), OpenMode::read)->size();
+  }
+
+  // The first segments are not there, and no snapshot was given that holds what was in them.
+  [[noreturn]] void throw_dropped(uint64_t oldest) {
+    Position position = 0;
+    if (const auto header = header_of(SegmentReader(disk_, oldest), oldest))
+      position = header->first_position;
+    throw_corrupt(0, 0,
+                  "the segment is missing; the oldest record kept is " + std::to_string(position) +
+                      ", and no intact snapshot holds those before it",
+                  position);
+  }
+
+  void begin_at(const LogStart& start) {
+    reader_ = std::make_unique<SegmentReader>(disk_, start.segment);
+    const auto header = header_of(*reader_, start.segment);
+    state_.uuid = start.uuid;
+    state_.count = state_.start = start.count;
+    if (!header) throw_corrupt(start.segment, 0, "the segment header is damaged", start.count);
+    check_identity(*header, start.segment, *reader_);
+    const bool inside = start.offset >= block_size && start.offset % block_size == 0 &&
+                        start.offset <= data_limit() && header->first_position <= start.count;
+    if (!inside)
+      throw_corrupt(start.segment, start.offset, "the snapshot goes on where nothing can be",
+                    start.count);
+    state_.exists = true;
+    state_.last_hash = start.last_hash;
+    state_.watermark = start.watermark;
+    enter(*header);
+    segment().end = start.offset;
+    state_.size_bytes = start.offset;
   }
 
   // The first segment names the journal. Without a valid header it was never used, or is damaged.
   bool begin() {
-    if (state_.file_count == 0) return false;
+    if (state_.file_end == 0) return false;
     reader_ = std::make_unique<SegmentReader>(disk_, 0);
     const auto header = header_of(*reader_, 0);
     if (!header) {
       uint64_t used = 0;
-      for (uint64_t i = 0; i < state_.file_count; ++i) {
+      for (uint64_t i = 0; i < state_.file_end; ++i) {
         SegmentReader reader(disk_, i);
         const uint64_t first = i == 0 ? std::min(block_size, reader.size()) : 0;
         if (i == 0) state_.torn_bytes = reader.end_of_data(0, first);
@@ -114,7 +182,10 @@ class LogScan {
     return true;
   }
 
-  std::optional<SegmentHeader> header_of(SegmentReader& reader, uint64_t number) {
+  static std::optional<SegmentHeader> header_of(SegmentReader&& reader, uint64_t number) {
+    return header_of(reader, number);
+  }
+  static std::optional<SegmentHeader> header_of(SegmentReader& reader, uint64_t number) {
     if (reader.size() < block_size) return std::nullopt;
     return parse_segment_header(reader.view(0, block_size), segment_name(number));
   }
@@ -133,7 +204,8 @@ class LogScan {
   }
 
   void enter(const SegmentHeader& header) {
-    state_.segments.push_back({.first_position = header.first_position,
+    state_.segments.push_back({.number = header.number,
+                               .first_position = header.first_position,
                                .size_bytes = header.size_bytes,
                                .end = block_size,
                                .end_position = state_.count,
@@ -161,9 +233,14 @@ class LogScan {
     if (offset + block_size > limit) return std::nullopt;
     const auto header =
         parse_batch_header(reader.view(offset, block_size), state_.uuid, limit - offset);
-    if (!header || !batch_is_intact(reader.view(offset, batch_image_size(header->payload_size))))
+    if (!header) return std::nullopt;
+    if (!batch_is_intact(reader.view(offset, batch_image_size(header->payload_size))))
       return std::nullopt;
     return header;
+  }
+
+  bool follows(const Digest& previous_hash) const {
+    return callbacks_.unchecked || previous_hash == state_.last_hash;
   }
 
   bool take_batch() {
@@ -171,7 +248,7 @@ class LogScan {
     const auto header = intact_batch(*reader_, offset, data_limit());
     if (!header) return false;
     if (!HANSE_SEEDED_BUG(12) &&
-        (header->first_position != state_.count || header->previous_hash != state_.last_hash))
+        (header->first_position != state_.count || !follows(header->previous_hash)))
       throw_corrupt(current(), offset, "the batch does not follow the one before", state_.count);
     note_watermark(header->watermark, current(), offset);
 
@@ -180,7 +257,7 @@ class LogScan {
     leaves_.clear();
     Bytes record;
     for (RecordReader records(*header, image); records.next(record);) {
-      leaves_.push_back(merkle_leaf(record));
+      leaves_.push_back(callbacks_.unchecked ? Digest{} : merkle_leaf(record));
       if (callbacks_.record) callbacks_.record(state_.count, record, leaves_.back());
       ++state_.count;
     }
@@ -190,7 +267,7 @@ class LogScan {
                                 .first_block = uint32_t(offset / block_size),
                                 .block_count = uint32_t(size / block_size)});
     }
-    state_.last_hash = batch_hash(image, leaves_);
+    if (!callbacks_.unchecked) state_.last_hash = batch_hash(image, leaves_);
     state_.closed = header->count == 0 && header->watermark == state_.count;
     if (header->count == 0) marker_segment_ = current();
     state_.size_bytes += size;
@@ -209,7 +286,7 @@ class LogScan {
     if (!header) return false;
     check_identity(*header, number, *next);
     if (header->first_position > state_.count) return false;
-    if (header->first_position < state_.count || header->previous_hash != state_.last_hash)
+    if (header->first_position < state_.count || !follows(header->previous_hash))
       throw_corrupt(number, 0, "the segment does not follow the one before", state_.count);
 
     const uint64_t garbage = reader_->end_of_data(segment().end, data_limit());
@@ -223,20 +300,19 @@ class LogScan {
   }
 
   void read_seal() {
-    const uint64_t watermark = seal_watermark(*reader_, current());
+    const uint64_t watermark = seal_watermark(*reader_, segment());
     segment().sealed = watermark != 0;
     durable_by_seal_ = std::max(durable_by_seal_, watermark);
   }
 
   // 0 where there is no seal: one is written when the next segment holds a durable record.
-  uint64_t seal_watermark(SegmentReader& reader, uint64_t number) {
-    const ScannedSegment& sealed = state_.segments[number];
+  uint64_t seal_watermark(SegmentReader& reader, const ScannedSegment& sealed) {
     const uint64_t offset = sealed.size_bytes - block_size;
     const auto seal = intact_batch(reader, offset, sealed.size_bytes);
     if (!seal) return 0;
     if (seal->count != 0 || seal->first_position != sealed.end_position ||
-        seal->previous_hash != sealed.end_hash)
-      throw_corrupt(number, offset, "the seal is of another segment", sealed.end_position);
+        (!callbacks_.unchecked && seal->previous_hash != sealed.end_hash))
+      throw_corrupt(sealed.number, offset, "the seal is of another segment", sealed.end_position);
     return seal->watermark;
   }
 
@@ -246,7 +322,7 @@ class LogScan {
     state_.torn_end = reader_->end_of_data(segment().end, reader_->size());
     state_.torn_bytes = state_.torn_end - segment().end;
     durable = std::max(durable, durable_in(*reader_, segment().end));
-    for (uint64_t number = current() + 1; number < state_.file_count; ++number) {
+    for (uint64_t number = current() + 1; number < state_.file_end; ++number) {
       SegmentReader reader(disk_, number);
       const auto header = header_of(reader, number);
       if (header) {
@@ -274,7 +350,7 @@ class LogScan {
     const bool damaged_here = reader_->end_of_data(end, data_limit()) != end;
     if (damaged_here)
       throw_corrupt(current(), end, "a batch that had been durable is damaged", state_.count);
-    if (next >= state_.file_count)
+    if (next >= state_.file_end)
       throw_corrupt(next, 0, "the segment is missing, and had been durable", state_.count);
     SegmentReader reader(disk_, next);
     if (!header_of(reader, next))
@@ -289,12 +365,12 @@ class LogScan {
     for (uint64_t i = 0; i + 1 < state_.segments.size(); ++i) {
       const ScannedSegment& sealed = state_.segments[i];
       const bool followed = state_.watermark > state_.segments[i + 1].first_position;
-      if (sealed.sealed || (!followed && i >= marker_segment_)) continue;
+      if (sealed.sealed || (!followed && sealed.number >= marker_segment_)) continue;
       // A live writer may have written it since.
-      SegmentReader reader(disk_, i);
-      if (seal_watermark(reader, i) != 0) continue;
-      throw_corrupt(i, sealed.size_bytes - block_size, "the seal of the segment is damaged",
-                    sealed.end_position);
+      SegmentReader reader(disk_, sealed.number);
+      if (seal_watermark(reader, sealed) != 0) continue;
+      throw_corrupt(sealed.number, sealed.size_bytes - block_size,
+                    "the seal of the segment is damaged", sealed.end_position);
     }
     state_.batch_watermark = state_.watermark;
     state_.watermark = std::max(state_.watermark, durable_by_seal_);
@@ -314,18 +390,17 @@ class LogScan {
 
 // A batch says what was durable before it was written; so a segment with its seal is known to be
 // on disk once a batch of a later flush follows it.
-static bool known_durable(const LogState& state, uint64_t number) {
-  if (number + 1 == state.segments.size()) return false;
-  return state.batch_watermark > state.segments[number + 1].first_position;
+static bool known_durable(const LogState& state, size_t i) {
+  if (i + 1 == state.segments.size()) return false;
+  return state.batch_watermark > state.segments[i + 1].first_position;
 }
 
 // Where what may not be on disk begins in a segment.
-static uint64_t first_in_doubt(const LogState& state, uint64_t number) {
-  const ScannedSegment& segment = state.segments[number];
+static uint64_t first_in_doubt(const LogState& state, const ScannedSegment& segment) {
   if (segment.first_position >= state.batch_watermark) return 0;
   for (size_t i = state.batches.size(); i-- > 0;) {
     const BatchPlace& batch = state.batches[i];
-    if (batch.segment != number || batch.first_position >= state.batch_watermark) continue;
+    if (batch.segment != segment.number || batch.first_position >= state.batch_watermark) continue;
     return uint64_t(batch.first_block + batch.block_count) * block_size;
   }
   return 0;
@@ -340,22 +415,61 @@ static void write_again(File& file, uint64_t from, uint64_t end) {
   }
 }
 
-LogState scan_log(Disk& disk, const ScanCallbacks& callbacks) {
-  return LogScan(disk, callbacks).run();
+LogState scan_log(Disk& disk, const ScanCallbacks& callbacks, const LogStart* start) {
+  return LogScan(disk, callbacks).run(start);
+}
+
+LogStart read_log(Disk& disk, const ScanCallbacks& callbacks, const LogStart& start,
+                  uint64_t stop) {
+  return LogScan(disk, callbacks).read_until(start, stop);
+}
+
+std::optional<ScannedSegment> scan_segment(Disk& disk, const ScanCallbacks& callbacks,
+                                           uint64_t number) {
+  return LogScan(disk, callbacks).scan_one(start_of_segment(disk, number));
+}
+
+LogStart start_of_segment(Disk& disk, uint64_t number) {
+  const SegmentHeader header = read_segment_header(disk, number);
+  return {.uuid = header.uuid,
+          .segment = number,
+          .offset = block_size,
+          .count = header.first_position,
+          .watermark = header.watermark,
+          .last_hash = header.previous_hash};
+}
+
+std::vector<uint64_t> list_segments(Disk& disk) {
+  std::vector<uint64_t> numbers;
+  for (const std::string& name : disk.list(""))
+    if (const auto number = segment_number(name)) numbers.push_back(*number);
+  return numbers;
+}
+
+SegmentHeader read_segment_header(Disk& disk, uint64_t number) {
+  const std::string name = segment_name(number);
+  const auto file = disk.open(name, OpenMode::read);
+  std::vector<uint8_t> block(block_size);
+  if (file->size() >= block_size) {
+    file->read(0, block);
+    if (const auto header = parse_segment_header(block, name)) return *header;
+  }
+  throw_corrupt(number, 0, "the segment header is damaged", position_none);
 }
 
 void sync_survivors(Disk& disk, const LogState& state) {
-  for (uint64_t i = 0; i < state.segments.size(); ++i)
-    if (!known_durable(state, i)) disk.open(segment_name(i), OpenMode::read)->sync();
+  for (size_t i = 0; i < state.segments.size(); ++i)
+    if (!known_durable(state, i))
+      disk.open(segment_name(state.segments[i].number), OpenMode::read)->sync();
   if (state.exists) disk.sync_directory("");
 }
 
 void rewrite_survivors(Disk& disk, const LogState& state) {
-  for (uint64_t i = 0; i < state.segments.size(); ++i) {
+  for (size_t i = 0; i < state.segments.size(); ++i) {
     if (known_durable(state, i)) continue;
     const ScannedSegment& segment = state.segments[i];
-    const auto file = disk.open(segment_name(i), OpenMode::write);
-    if (!HANSE_SEEDED_BUG(9)) write_again(*file, first_in_doubt(state, i), segment.end);
+    const auto file = disk.open(segment_name(segment.number), OpenMode::write);
+    if (!HANSE_SEEDED_BUG(9)) write_again(*file, first_in_doubt(state, segment), segment.end);
     if (segment.sealed) write_again(*file, segment.size_bytes - block_size, segment.size_bytes);
     file->sync();
   }

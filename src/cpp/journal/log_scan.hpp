@@ -37,6 +37,7 @@ struct LogStart {
 };
 
 struct ScannedSegment {
+  uint64_t number = 0;
   Position first_position = 0;
   uint64_t size_bytes = 0;
   uint64_t end = 0;  // offset behind the last batch
@@ -48,7 +49,8 @@ struct ScannedSegment {
 struct LogState {
   bool exists = false;  // false: nothing was ever recorded here
   JournalUuid uuid{};
-  std::vector<ScannedSegment> segments;
+  uint64_t oldest_segment = 0;           // that is there; those before it were dropped
+  std::vector<ScannedSegment> segments;  // from the one where the scan began
   std::vector<BatchPlace> batches;
   uint64_t count = 0;
   uint64_t watermark = 0;  // records that were known to be durable when the log was last written
@@ -58,16 +60,37 @@ struct LogState {
   uint64_t size_bytes = 0;
   bool closed = false;  // the last thing in it is a closing marker
   uint64_t torn_bytes = 0;
-  uint64_t torn_end = 0;    // last segment: where the torn bytes end, or `end`
-  uint64_t file_count = 0;  // segment files, with the spare and torn ones behind the end
+  uint64_t torn_end = 0;  // last segment: where the torn bytes end, or `end`
+  uint64_t file_end = 0;  // behind the highest number, of the spare and torn ones, too
+  Position start = 0;     // where the scan began
 };
 
 struct ScanCallbacks {
   std::function<void(Position, Bytes record, const Digest& leaf)> record;
   std::function<void(uint64_t done, uint64_t total)> progress;  // bytes; may be null
+  // Another thread checks the same bytes: no hash is computed or compared, and no leaf is given.
+  bool unchecked = false;
 };
 
-LogState scan_log(Disk& disk, const ScanCallbacks& callbacks);
+// From `start`, which a snapshot names, or (null) from the first record. Throws corrupt where the
+// first segments were dropped and there is no start.
+LogState scan_log(Disk& disk, const ScanCallbacks& callbacks, const LogStart* start = nullptr);
+
+// The records [start.count, stop) of a log that someone may be writing, all of which are durable; a
+// start without a uuid is the first record. -> where the log goes on. A batch begins at `stop`.
+LogStart read_log(Disk& disk, const ScanCallbacks& callbacks, const LogStart& start, uint64_t stop);
+
+// One whole segment that another follows: everything that scan_log checks in it. Nothing where only
+// a scan of the whole log can tell what it is. The segment is not the last that was begun.
+std::optional<ScannedSegment> scan_segment(Disk& disk, const ScanCallbacks& callbacks,
+                                           uint64_t number);
+// Where a segment begins, as its own header says it.
+LogStart start_of_segment(Disk& disk, uint64_t number);
+
+// The header of a segment that is there. Throws corrupt.
+SegmentHeader read_segment_header(Disk& disk, uint64_t number);
+// The numbers of the segment files, ascending.
+std::vector<uint64_t> list_segments(Disk& disk);
 
 // After a kill without a power cut, part of what was scanned may exist in the page cache alone.
 // Before any of it is called durable, this makes it so.

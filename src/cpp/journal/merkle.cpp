@@ -23,21 +23,48 @@ Digest merkle_leaf(Bytes record) {
   return Sha256().update({&leaf_prefix, 1}).update(record).finish();
 }
 
-void MerkleTree::add(const Digest& leaf) {
-  if (levels_.empty()) levels_.emplace_back();
-  levels_[0].push_back(leaf);
-  for (size_t height = 0; levels_[height].size() % 2 == 0; ++height) {
-    if (height + 1 == levels_.size()) levels_.emplace_back();
-    const auto& level = levels_[height];
-    levels_[height + 1].push_back(hash_node(level[level.size() - 2], level.back()));
+MerkleTree::MerkleTree(uint64_t count, std::span<const Digest> frontier) : base_(count) {
+  if (frontier.size() != size_t(std::popcount(count)))
+    throw Error(ErrorCode::corrupt, "frontier", frontier.size(), uint64_t(std::popcount(count)));
+  levels_.resize(size_t(std::bit_width(count)));
+  size_t at = frontier.size();
+  for (size_t height = 0; height < levels_.size(); ++height) {
+    const bool known = (count >> height & 1) != 0;
+    levels_[height].first = (count >> height) - (known ? 1 : 0);
+    if (known) levels_[height].nodes.push_back(frontier[--at]);
   }
 }
 
-uint64_t MerkleTree::count() const { return levels_.empty() ? 0 : levels_[0].size(); }
+std::vector<Digest> MerkleTree::frontier() const {
+  std::vector<Digest> nodes;
+  for (size_t height = levels_.size(); height-- > 0;)
+    if ((count() >> height & 1) != 0) nodes.push_back(node(height, (count() >> height) - 1));
+  return nodes;
+}
+
+const Digest& MerkleTree::node(size_t height, uint64_t index) const {
+  const Level& level = levels_[height];
+  if (index < level.first)
+    throw Error(ErrorCode::unknown_event, "leaves",
+                "those before " + std::to_string(base_) + " were not loaded", 0, base_);
+  return level.nodes[index - level.first];
+}
+
+void MerkleTree::add(const Digest& leaf) {
+  if (levels_.empty()) levels_.emplace_back();
+  levels_[0].nodes.push_back(leaf);
+  for (size_t height = 0; levels_[height].end() % 2 == 0; ++height) {
+    if (height + 1 == levels_.size()) levels_.emplace_back();
+    const auto& nodes = levels_[height].nodes;
+    levels_[height + 1].nodes.push_back(hash_node(nodes[nodes.size() - 2], nodes.back()));
+  }
+}
+
+uint64_t MerkleTree::count() const { return levels_.empty() ? 0 : levels_[0].end(); }
 
 Digest MerkleTree::leaf(uint64_t index) const {
   if (index >= count()) throw Error(ErrorCode::out_of_range, "index", index, count());
-  return levels_[0][index];
+  return node(0, index);
 }
 
 // The root of the `count` leaves from `first` on; `first` is a multiple of the power of two at or
@@ -45,7 +72,7 @@ Digest MerkleTree::leaf(uint64_t index) const {
 Digest MerkleTree::subtree(uint64_t first, uint64_t count) const {
   if (std::has_single_bit(count)) {
     const auto height = size_t(std::countr_zero(count));
-    return levels_[height][first >> height];
+    return node(height, first >> height);
   }
   const uint64_t left = split_of(count);
   return hash_node(subtree(first, left), subtree(first + left, count - left));
@@ -98,7 +125,7 @@ std::vector<Digest> MerkleTree::consistency_proof(uint64_t old_count, uint64_t c
 
 uint64_t MerkleTree::memory_bytes() const {
   uint64_t bytes = 0;
-  for (const auto& level : levels_) bytes += level.capacity() * sizeof(Digest);
+  for (const Level& level : levels_) bytes += level.nodes.capacity() * sizeof(Digest);
   return bytes;
 }
 

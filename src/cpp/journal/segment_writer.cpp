@@ -39,38 +39,40 @@ void SegmentWriter::resume(const LogState& state) {
   uuid_ = state.uuid;
   last_hash_ = HANSE_SEEDED_BUG(15) ? Digest{} : state.last_hash;
   closed_ = state.closed;
-  next_number_ = state.segments.size();
-  const uint64_t last = state.segments.size() - 1;
-  for (uint64_t i = 0; i < last; ++i) {
-    const ScannedSegment& sealed = state.segments[i];
-    if (sealed.sealed) continue;
+  const ScannedSegment& last = state.segments.back();
+  next_number_ = last.number + 1;
+  for (const ScannedSegment& sealed : state.segments) {
+    if (sealed.sealed || &sealed == &last) continue;
     auto segment = std::make_shared<OpenSegment>();
-    segment->number = i;
+    segment->number = sealed.number;
     segment->size_bytes = sealed.size_bytes;
-    segment->file = disk_->open(segment_name(i), OpenMode::write);
+    segment->file = disk_->open(segment_name(sealed.number), OpenMode::write);
     write_seal({segment, sealed.end_position, sealed.end_hash}, state.count);
   }
   current_ = std::make_shared<OpenSegment>();
-  current_->number = last;
-  current_->size_bytes = state.segments[last].size_bytes;
-  current_->file = disk_->open(segment_name(last), OpenMode::write);
-  offset_ = state.segments[last].end;
+  current_->number = last.number;
+  current_->size_bytes = last.size_bytes;
+  current_->file = disk_->open(segment_name(last.number), OpenMode::write);
+  offset_ = last.end;
   written_ = current_;
   size_bytes_ = state.size_bytes;
-  segment_count_ = state.segments.size();
+  segment_count_ = last.number + 1 - state.oldest_segment;
+  for (uint64_t number = state.oldest_segment; number < state.segments.front().number; ++number)
+    size_bytes_ += disk_->open(segment_name(number), OpenMode::read)->size();
 }
 
 // Spare segments go too: after a crash nobody knows what they hold. Highest first, each for good,
 // so that a second crash leaves no gap in the numbers.
 void SegmentWriter::cut_tail(const LogState& state) {
-  for (uint64_t number = state.file_count; number > state.segments.size(); --number) {
+  const uint64_t end_number = state.exists ? state.segments.back().number + 1 : 0;
+  for (uint64_t number = state.file_end; number > end_number; --number) {
     disk_->remove(segment_name(number - 1));
     disk_->sync_directory("");
   }
   if (!state.exists) return;
   const uint64_t end = state.segments.back().end;
   if (state.torn_end == end || HANSE_SEEDED_BUG(10)) return;
-  const auto file = disk_->open(segment_name(state.segments.size() - 1), OpenMode::write);
+  const auto file = disk_->open(segment_name(end_number - 1), OpenMode::write);
   const std::vector<uint8_t> zeros(size_t(std::min<uint64_t>(state.torn_end - end, 1 << 20)));
   for (uint64_t at = end; at < state.torn_end; at += zeros.size())
     file->write(at,
@@ -225,6 +227,11 @@ void SegmentWriter::write_seal(const Seal& seal, uint64_t watermark) {
              image);
   seal.segment->file->write(seal.segment->size_bytes - block_size, image);
   if (!HANSE_SEEDED_BUG(5)) seal.segment->file->sync();
+}
+
+void SegmentWriter::note_dropped(uint64_t segment_count, uint64_t size_bytes) {
+  segment_count_ -= segment_count;
+  size_bytes_ -= std::min(size_bytes, size_bytes_.load());
 }
 
 void SegmentWriter::write_closing_marker(uint64_t count) {

@@ -57,6 +57,9 @@ class SegmentWriter {
   // An empty batch that says all is durable. Nothing where the log ends with one already.
   void write_closing_marker(uint64_t count);
 
+  // Whole segments at the beginning are no longer there.
+  void note_dropped(uint64_t segment_count, uint64_t size_bytes);
+
   uint64_t size_bytes() const { return size_bytes_.load(std::memory_order_relaxed); }
   uint64_t segment_count() const { return segment_count_.load(std::memory_order_relaxed); }
   const JournalUuid& uuid() const { return uuid_; }

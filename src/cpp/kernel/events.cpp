@@ -1,4 +1,4 @@
-// Reading the journal back as events, and verifying a directory off-line.
+// Reading the journal back as events.
 #include "kernel/inner.hpp"
 
 namespace hanse {
@@ -25,23 +25,16 @@ EventInfo Kernel::event(AgentId actor, Position position) {
   return event;
 }
 
-KernelVerification verify_directory(const std::string& directory,
-                                    const std::function<void(uint64_t, uint64_t)>& progress) {
-  KernelVerification verification;
-  const std::unique_ptr<Disk> disk = open_real_disk(directory, true);
-  verification.journal = verify_journal(*disk, progress);
-  KernelOptions options;
-  options.directory = directory;
-  options.read_only = true;
-  const std::unique_ptr<Kernel> kernel = Kernel::open(options);
-  verification.state = kernel->state_hash();
-  verification.balanced = true;
-  for (UnitId unit = 0; unit < kernel->unit_count(); ++unit) {
-    const Ledger::Totals totals = kernel->totals(unit);
-    verification.balanced &= totals.debits_posted == totals.credits_posted &&
-                             totals.debits_pending == totals.credits_pending;
-  }
-  return verification;
+EventInfo describe_record(Bytes record) {
+  ByteReader reader(record);
+  const Envelope envelope = decode_envelope(reader);
+  EventInfo event;
+  event.time_ns = envelope.time_ns;
+  event.type = record_type_name(envelope.type);
+  event.tenant = envelope.tenant;
+  event.fields.emplace_back("actor", std::to_string(envelope.actor));
+  visit_record(envelope, reader, [&](auto&& body) { body.fields(codec::Describe{event.fields}); });
+  return event;
 }
 
 uint16_t Kernel::unit_count() const {

@@ -25,15 +25,62 @@ uint32_t process_fork_count() { return forks.load(std::memory_order_relaxed); }
 Kernel::Kernel() : inner_(std::make_unique<Inner>()) {}
 
 std::unique_ptr<Kernel> Kernel::open(const KernelOptions& options) {
+  watch_forks();
+  if (options.fee_basis_points > 10'000)
+    throw Error(ErrorCode::out_of_range, "fee_basis_points", options.fee_basis_points, 10'000);
+  const std::shared_ptr<Disk> disk = Inner::disk_for(options);
+  if (!disk) return open_whole(options, disk);
+  constexpr int attempts = 3;
+  for (int attempt = 1;; ++attempt) {
+    const std::vector<uint64_t> snapshots = list_snapshots(*disk);
+    try {
+      return open_newest(options, disk, snapshots);
+    } catch (const Error& error) {
+      // A writer beside this reader may have dropped what an older snapshot goes on with.
+      const bool moved = options.read_only && error.code() == ErrorCode::corrupt &&
+                         list_snapshots(*disk) != snapshots;
+      if (!moved || attempt == attempts) throw;
+    }
+  }
+}
+
+std::unique_ptr<Kernel> Kernel::open_whole(const KernelOptions& options,
+                                           const std::shared_ptr<Disk>& disk) {
   std::unique_ptr<Kernel> kernel(new Kernel);
-  kernel->inner_->open(options);
+  kernel->inner_->prepare(options, disk);
+  kernel->inner_->begin_journal(std::nullopt);
   return kernel;
+}
+
+// One that is damaged is passed over. Without any the log is read whole.
+std::unique_ptr<Kernel> Kernel::open_newest(const KernelOptions& options,
+                                            const std::shared_ptr<Disk>& disk,
+                                            std::span<const uint64_t> snapshots) {
+  std::exception_ptr damaged;
+  for (const uint64_t count : snapshots) {
+    std::unique_ptr<Kernel> kernel(new Kernel);
+    kernel->inner_->prepare(options, disk);
+    JournalStart start;
+    try {
+      start = kernel->inner_->restore(count);
+    } catch (const Error& error) {
+      if (error.code() != ErrorCode::corrupt && error.code() != ErrorCode::log_version) throw;
+      if (!damaged) damaged = std::current_exception();
+      continue;
+    }
+    kernel->inner_->begin_journal(std::move(start));
+    return kernel;
+  }
+  const std::vector<uint64_t> segments = list_segments(*disk);
+  if (damaged && !segments.empty() && segments.front() != 0) std::rethrow_exception(damaged);
+  return open_whole(options, disk);
 }
 
 Kernel::~Kernel() {
   // A child process has neither the flusher nor a right to the files: it leaves both alone.
   if (inner_->fork_count != process_fork_count()) {
     if (inner_->flusher.joinable()) inner_->flusher.detach();
+    if (inner_->keeper.joinable()) inner_->keeper.detach();
     (void)inner_.release();
     return;
   }
@@ -46,35 +93,43 @@ Kernel::~Kernel() {
 
 void Kernel::close() {
   if (inner_->closed.load() || inner_->fork_count != process_fork_count()) return;
+  if (inner_->flow && inner_->flow->shards) inner_->flow->shards->require_no_turn();
   inner_->stop();
 }
 
-void Kernel::Inner::open(const KernelOptions& given) {
-  watch_forks();
+std::shared_ptr<Disk> Kernel::Inner::disk_for(const KernelOptions& options) {
+  const bool somewhere = options.disk || !options.directory.empty();
+  if (options.durability == Durability::memory) return nullptr;
+  if (!somewhere && options.durability)
+    throw Error(ErrorCode::unusable_directory, "directory", "durable, but no directory is given");
+  if (options.disk || !somewhere) return options.disk;
+  return open_real_disk(options.directory, options.read_only);
+}
+
+void Kernel::Inner::prepare(const KernelOptions& given, std::shared_ptr<Disk> on) {
   options = given;
   fork_count = process_fork_count();
-  if (options.fee_basis_points > 10'000)
-    throw Error(ErrorCode::out_of_range, "fee_basis_points", options.fee_basis_points, 10'000);
   clock = options.clock ? options.clock : std::make_shared<SystemClock>();
-  disk = options.disk;
-  durability = options.durability.value_or(disk || !options.directory.empty() ? Durability::each
-                                                                              : Durability::memory);
-  if (!disk && !options.directory.empty() && durability != Durability::memory)
-    disk = open_real_disk(options.directory, options.read_only);
-  if (durability == Durability::memory) disk = nullptr;
-  if (durability != Durability::memory && !disk)
-    throw Error(ErrorCode::unusable_directory, "directory", "durable, but no directory is given");
-
+  disk = std::move(on);
+  durability = disk ? options.durability.value_or(Durability::each) : Durability::memory;
   latents = std::make_unique<LatentPool>(options.latents, clock, options.seed);
-  flow = std::make_unique<Flow>(options.mailbox);
+  options.mailbox.undelivered_count_max = undelivered_requests_max;
+  if (options.shard_count == 0)
+    throw Error(ErrorCode::out_of_range, "shards", "0 where at least 1 is needed");
+  flow = std::make_unique<Flow>(shard_options());
+  wake_by_descriptor();
+  program = compile(policy_at_birth);
+  if (options.background) capabilities.fold_in_background();
+  ledger.set_parents([this](uint32_t agent) { return agents.parent(agent); });
+}
+
+void Kernel::Inner::begin_journal(std::optional<JournalStart> start) {
   JournalOptions journal_options;
   journal_options.durability = durability;
   journal_options.segment_size_bytes_max = options.segment_size_bytes_max;
   journal_options.read_only = options.read_only;
   journal_options.identity_seed = options.seed;
-  program = compile(policy_at_birth);
-  if (options.background) capabilities.fold_in_background();
-  ledger.set_parents([this](uint32_t agent) { return agents.parent(agent); });
+  journal_options.start = std::move(start);
   journal = Journal::open(disk, journal_options,
                           [this](Position position, Bytes record) { replay(position, record); });
   if (journal->count() == 0) {
@@ -90,7 +145,7 @@ void Kernel::Inner::open(const KernelOptions& given) {
     if (!HANSE_SEEDED_BUG(56)) redeliver_unfinished();
     redeliver_durable();
     journal->flush();
-    if (options.background && disk) start();
+    if (options.background && disk) start_threads();
   }
 }
 
@@ -124,19 +179,26 @@ void Kernel::Inner::redeliver_unfinished() {
   }
 }
 
-void Kernel::Inner::start() {
+void Kernel::Inner::start_threads() {
   flusher = std::thread([this] { run_flusher(); });
+  if (options.snapshot_every_bytes != 0) keeper = std::thread([this] { run_keeper(); });
 }
 
 void Kernel::Inner::stop() {
   if (!journal) return;  // it never opened
+  if (flow->shards) {
+    flow->shards->stop();
+    flow->shards->join();
+  }
   capabilities.stop_folding();
   {
     std::lock_guard lock(flusher_mutex);
     stopping = true;
   }
   flusher_wake.notify_all();
+  keeper_wake.notify_all();
   if (flusher.joinable()) flusher.join();
+  if (keeper.joinable()) keeper.join();
   {
     std::lock_guard lock(writer);
     if (!options.read_only && broken.empty()) {
@@ -213,8 +275,6 @@ void Kernel::request_flush() {
     if (fd >= 0) (void)!write(fd, &one, sizeof one);
   }
 }
-
-void Kernel::set_notify_fd(int fd) { inner_->notify_fd.store(fd); }
 
 void Kernel::flush() {
   inner_->check_open();

@@ -167,7 +167,8 @@ class DurableTable {
   Digest state_hash() const;
   static constexpr uint16_t snapshot_version = 1;
   void encode(SnapshotWriter& out) const;
-  void decode(SnapshotReader& in);
+  // `agent_count`: no box is of an agent from there on.
+  void decode(SnapshotReader& in, uint32_t agent_count);
   uint64_t memory_bytes() const;
 
  private:
@@ -228,8 +229,8 @@ class DurableTable {
   void wake(uint32_t index);
   static Entry* next(Box& box, uint64_t durable_count);
   static void hand_out(Box& box, Entry& entry, DurableTaken& out);
-  void decode_box(SnapshotReader& in, FieldReader& fields);
-  void decode_party(SnapshotReader& in, FieldReader& fields);
+  void decode_box(SnapshotReader& in, FieldReader& fields, uint32_t agent_count);
+  void decode_party(SnapshotReader& in, FieldReader& fields, uint32_t agent_count);
   void put_box(const Box& box, ByteWriter& writer) const;
   void put_party(const Party& party, ByteWriter& writer) const;
 

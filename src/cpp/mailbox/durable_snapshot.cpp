@@ -20,18 +20,18 @@ void DurableTable::encode(SnapshotWriter& out) const {
   });
 }
 
-void DurableTable::decode(SnapshotReader& in) {
-  in.table([&](size_t, FieldReader& fields) { decode_box(in, fields); });
-  in.table([&](size_t, FieldReader& fields) { decode_party(in, fields); });
+void DurableTable::decode(SnapshotReader& in, uint32_t agent_count) {
+  in.table([&](size_t, FieldReader& fields) { decode_box(in, fields, agent_count); });
+  in.table([&](size_t, FieldReader& fields) { decode_party(in, fields, agent_count); });
   in.expect_end();
 }
 
-void DurableTable::decode_box(SnapshotReader& in, FieldReader& fields) {
+void DurableTable::decode_box(SnapshotReader& in, FieldReader& fields, uint32_t agent_count) {
   const auto index = uint32_t(boxes_.size());
   Box& box = boxes_.emplace_back();
   uint32_t dead_count = 0;
   fields(box, box.queued);
-  in.require(box.agent != index_none && !declared(box.agent), "box.agent");
+  in.require(box.agent < agent_count && !declared(box.agent), "box.agent");
   in.require(box.queued <= in.remaining(), "box.queued");
   for (uint32_t i = 0; i < box.queued; ++i) {
     Entry& entry = box.entries.emplace_back();
@@ -56,10 +56,10 @@ void DurableTable::decode_box(SnapshotReader& in, FieldReader& fields) {
   wake(index);
 }
 
-void DurableTable::decode_party(SnapshotReader& in, FieldReader& fields) {
+void DurableTable::decode_party(SnapshotReader& in, FieldReader& fields, uint32_t agent_count) {
   uint32_t agent = 0, window = 0;
   fields(agent);
-  in.require(agent != index_none && party_find(agent) == index_none, "party.agent");
+  in.require(agent < agent_count && party_find(agent) == index_none, "party.agent");
   Party& party = parties_[party_add(agent)];
   fields(party.has_state, party.state, window);
   in.require(window <= durable_keys_per_sender_max, "party.window");

@@ -26,6 +26,8 @@ py::dict status_of(KernelHandle& handle) {
   fields["flush_count"] = status.flush_count;
   fields["torn_bytes_cut"] = status.torn_bytes_cut;
   fields["poisoned"] = status.poisoned;
+  fields["oldest"] = status.oldest;
+  fields["replayed_from"] = status.replayed_from;
   return fields;
 }
 
@@ -50,19 +52,41 @@ py::dict hashes_from(const ConceptHashes& hashes) {
   return digests;
 }
 
-py::tuple verify(py::object directory, py::object progress) {
+py::tuple snapshot_from(const SnapshotInfo& info) {
+  return py::make_tuple(info.count, info.size_bytes, info.taken, bytes_from(info.state_hash));
+}
+
+py::list snapshots_of(KernelHandle& handle) {
+  Kernel& kernel = handle.open();
+  py::list rows;
+  for (const SnapshotInfo& info : unlocked([&] { return kernel.snapshots(); }))
+    rows.append(snapshot_from(info));
+  return rows;
+}
+
+py::tuple compact(KernelHandle& handle, py::object keep, py::object snapshots) {
+  Kernel& kernel = handle.open();
+  const uint64_t records = unsigned_of(keep, "keep");
+  const auto relied_on = unsigned_of<uint32_t>(snapshots, "snapshots", UINT32_MAX);
+  const CompactionInfo info = unlocked([&] { return kernel.compact(records, relied_on); });
+  return py::make_tuple(info.freed_bytes, info.oldest, info.count);
+}
+
+py::tuple verify(py::object directory, py::object jobs, py::object progress) {
   const std::string path = text_of(directory, "directory");
+  const auto threads = unsigned_of<uint32_t>(jobs, "jobs", 1024);
   std::function<void(uint64_t, uint64_t)> report;
   if (!progress.is_none())
     report = [&progress](uint64_t done, uint64_t total) {
       const py::gil_scoped_acquire held;
       progress(done, total);
     };
-  const KernelVerification verified = unlocked([&] { return verify_directory(path, report); });
+  const KernelVerification verified = unlocked([&] { return verify_directory(path, threads, report); });
   const VerifyReport& journal = verified.journal;
   return py::make_tuple(journal.count, journal.segment_count, journal.size_bytes,
                         journal.extent_count, journal.torn_bytes, bytes_from(journal.root),
-                        bytes_from(verified.state.all), verified.balanced);
+                        bytes_from(verified.state.all), verified.balanced, journal.oldest,
+                        verified.snapshot_count, verified.folded_from);
 }
 
 template <class Call>
@@ -109,6 +133,13 @@ void register_journal(py::module_& module, KernelClass& kernel_class) {
            })
       .def("journal_status", &status_of)
       .def("event", &event_of)
+      .def("snapshot",
+           [](KernelHandle& handle) {
+             Kernel& kernel = handle.open();
+             return snapshot_from(unlocked([&] { return kernel.snapshot(); }));
+           })
+      .def("snapshots", &snapshots_of)
+      .def("compact", &compact)
       .def("state_hash", [](KernelHandle& handle) {
         Kernel& kernel = handle.open();
         return hashes_from(unlocked([&] { return kernel.state_hash(); }));

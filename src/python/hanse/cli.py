@@ -1,4 +1,4 @@
-"""The command `hanse`: demo, verify, show, explain, ledger, doctor.
+"""The command `hanse`: demo, verify, checkpoint, show, explain, ledger, doctor.
 
 Exit status: 0 done, 1 the evidence does not hold, 2 the command could not be carried out,
 130 interrupted. An error is one line on stderr, never a traceback.
@@ -12,7 +12,16 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, NoReturn
+
+from .evidence import (
+    EvidenceError,
+    UsageError,
+    add_commands,
+    existing,
+    print_columns,
+    threads_available,
+)
 
 if TYPE_CHECKING:
     from .demo.report import Report
@@ -22,15 +31,8 @@ __all__ = ["main"]
 AGENTS_MAX = 10_000_000
 TASKS_MAX = 1_000_000
 BATCH_MAX = 8_192
+_AT_FAULT = ("LogCorrupt", "ExtentMissing", "Invariant")
 THREADS_MAX = 1_024
-
-
-class UsageError(Exception):
-    """The command line asks for something that cannot be done."""
-
-
-class EvidenceError(Exception):
-    """What is on disk, or what the run left, is not what it should be."""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -63,11 +65,6 @@ def _task_id(text: str) -> int:
         raise argparse.ArgumentTypeError(f"want a task's id below 2^64, have {text}")
     # Ids of tasks are index | 1 << 32; people count the tasks from 0.
     return value if value >= 1 << 32 else value | 1 << 32
-
-
-def _threads_available() -> int:
-    affinity = getattr(os, "sched_getaffinity", None)
-    return len(affinity(0)) if affinity else os.cpu_count() or 1
 
 
 def _add_demo(commands: argparse._SubParsersAction[_Parser]) -> None:
@@ -103,7 +100,7 @@ def _add_demo(commands: argparse._SubParsersAction[_Parser]) -> None:
         help="of the sample, the order and the noise (default: 0)",
     )  # fmt: skip
     demo.add_argument(
-        "--threads", type=_number(1, THREADS_MAX), default=_threads_available(), metavar="N",
+        "--threads", type=_number(1, THREADS_MAX), default=threads_available(), metavar="N",
         help="of a match (default: those of the machine)",
     )  # fmt: skip
     demo.add_argument(
@@ -118,18 +115,6 @@ def _add_demo(commands: argparse._SubParsersAction[_Parser]) -> None:
 
 def _add_readers(commands: argparse._SubParsersAction[_Parser]) -> None:
     raw = argparse.RawDescriptionHelpFormatter
-    verify = commands.add_parser(
-        "verify",
-        help="recompute every checksum, hash and balance of a directory",
-        description="Reads a directory that no kernel has open: every checksum, the hash chain, "
-        "the Merkle root, the state and the books. Exit status 1 where anything does not hold.",
-        epilog="example:\n  hanse verify state && echo sound",
-        formatter_class=raw,
-    )
-    verify.add_argument("directory", type=Path, metavar="DIR")
-    verify.add_argument("--json", action="store_true", help="one JSON object on stdout")
-    verify.set_defaults(run=_verify)
-
     show = commands.add_parser(
         "show",
         help="agents, accounts, tasks and last events of a directory",
@@ -164,7 +149,15 @@ def _add_readers(commands: argparse._SubParsersAction[_Parser]) -> None:
         epilog="examples:\n  hanse doctor\n  hanse doctor --gpu    fails where there is no device",
         formatter_class=raw,
     )
-    doctor.add_argument("--gpu", action="store_true", help="exit status 1 without a usable device")
+    doctor.add_argument(
+        "--gpu",
+        action="store_true",
+        help="also run the device's kernels against the CPU; exit status 1 where there is no "
+        "usable device or an answer differs",
+    )
+    doctor.add_argument(
+        "--small", action="store_true", help="with --gpu: sizes of seconds, no times"
+    )
     doctor.add_argument("--json", action="store_true", help="one JSON object on stdout")
     doctor.set_defaults(run=_doctor)
 
@@ -218,6 +211,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     _add_demo(commands)
+    add_commands(commands, _number)
     _add_readers(commands)
     _add_ledger(commands)
     return parser
@@ -255,51 +249,24 @@ def _demo(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _existing(directory: Path) -> Path:
-    if not directory.exists():
-        raise UsageError(f"{directory}: no such directory")
-    if not directory.is_dir():
-        raise UsageError(f"{directory}: is not a directory")
-    return directory
-
-
-def _print_columns(found: dict[str, Any]) -> None:
-    for name, value in found.items():
-        text = {True: "yes", False: "no"}[value] if isinstance(value, bool) else value
-        print(f"{name.replace('_', ' '):<14} {text}")
-
-
-def _verify(arguments: argparse.Namespace) -> int:
-    from . import inspection
-
-    found = inspection.verified(_existing(arguments.directory))
-    if arguments.json:
-        print(json.dumps(found))
-    else:
-        _print_columns(found)
-    if not found["balanced"]:
-        raise EvidenceError(f"{arguments.directory}: debits differ from credits")
-    return 0
-
-
 def _show(arguments: argparse.Namespace) -> int:
     from . import inspection
 
-    inspection.show(_existing(arguments.directory), arguments.limit)
+    inspection.show(existing(arguments.directory), arguments.limit)
     return 0
 
 
 def _explain(arguments: argparse.Namespace) -> int:
     from . import inspection
 
-    inspection.explain(_existing(arguments.directory), arguments.task)
+    inspection.explain(existing(arguments.directory), arguments.task)
     return 0
 
 
 def _ledger(arguments: argparse.Namespace) -> int:
     from . import bookkeeping
 
-    bookkeeping.run(_existing(arguments.directory), arguments)
+    bookkeeping.run(existing(arguments.directory), arguments)
     return 0
 
 
@@ -307,12 +274,16 @@ def _doctor(arguments: argparse.Namespace) -> int:
     from . import doctor
 
     found = doctor.examine()
+    if arguments.gpu and found["device_usable"]:
+        found |= doctor.examine_device(small=arguments.small)
     if arguments.json:
         print(json.dumps(found))
     else:
-        _print_columns(found)
+        print_columns(found)
     if arguments.gpu and not found["device_usable"]:
         raise EvidenceError(f"no usable device: {found['device']}")
+    if arguments.gpu and not found["device_equal"]:
+        raise EvidenceError("the device does not answer as the CPU does")
     return 0
 
 
@@ -325,7 +296,7 @@ def _status_of(error: Exception) -> int:
     """1 where what is on disk is at fault, 2 where the command is."""
     if isinstance(error, EvidenceError):
         return 1
-    return 1 if getattr(error, "name", "") in ("LogCorrupt", "ExtentMissing", "Invariant") else 2
+    return 1 if getattr(error, "name", "") in _AT_FAULT else 2
 
 
 def main(argv: list[str] | None = None) -> int:

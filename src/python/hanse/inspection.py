@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from .ledger import Account
 from .outcome import Outcome
 from .task import Task
 
+Progress = Callable[[int, int], object]
 _INDEX_MASK = 0xFFFFFFFF
 _GENERATION = 1 << 32
 _NO_INDEX = str(_INDEX_MASK)
@@ -22,9 +23,9 @@ VERDICTS = ("accepted", "rejected", "voided")
 EVENTS_READ_MAX = 1_000_000
 
 
-def verified(directory: Path) -> dict[str, Any]:
+def verified(directory: Path, jobs: int = 1, progress: Progress | None = None) -> dict[str, Any]:
     """Every checksum, hash and balance, recomputed. Raises StorageError at the first fault."""
-    found = verify(str(directory))
+    found = verify(str(directory), progress, jobs=jobs)
     return {
         "events": found.count,
         "segments": found.segments,
@@ -34,6 +35,10 @@ def verified(directory: Path) -> dict[str, Any]:
         "root": found.root,
         "state_hash": found.state_hash,
         "balanced": found.balanced,
+        "snapshots": found.snapshots,
+        # Records before this one were dropped; of them the leaves are known, and nothing else.
+        "oldest_event": found.oldest,
+        "folded_from": found.folded_from,
     }
 
 

@@ -11,9 +11,19 @@ from . import _core
 from .reasons import refuse
 
 if TYPE_CHECKING:
+    from .checkpoint import NoteKey
     from .kernel import Kernel
 
-__all__ = ["Event", "Journal", "JournalStatus", "Proof", "Verification", "verify"]
+__all__ = [
+    "Compaction",
+    "Event",
+    "Journal",
+    "JournalStatus",
+    "Proof",
+    "Snapshot",
+    "Verification",
+    "verify",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +39,11 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class JournalStatus:
-    """Counts of the journal; `poisoned` says why it takes no more records, or is empty."""
+    """Counts of the journal; `poisoned` says why it takes no more records, or is empty.
+
+    oldest: the first record that is still there. replayed_from: where opening began, 0 without a
+    snapshot.
+    """
 
     count: int
     durable_count: int
@@ -38,6 +52,28 @@ class JournalStatus:
     flush_count: int
     torn_bytes_cut: int
     poisoned: str
+    oldest: int
+    replayed_from: int
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """The state after the first `count` records, on disk. taken: by this call."""
+
+    count: int
+    size_bytes: int
+    taken: bool
+    state_hash: str
+
+
+@dataclass(frozen=True, slots=True)
+class Compaction:
+    """What was dropped. oldest: the first record that is still there. snapshot: the position of
+    the snapshot that was relied on; None: there was none, and nothing was dropped."""
+
+    freed_bytes: int
+    oldest: int
+    snapshot: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +171,41 @@ class Journal:
         of = core.journal_count() if count is None else count
         return tuple(digest.hex() for digest in core.prove_consistency(old_count, of))
 
+    def snapshot(self) -> Snapshot:
+        """Folds what is recorded into a second state, beside the writers, and puts it on disk.
+
+        Opening then begins there. Takes as much memory again as the state. Raises StorageError,
+        InvalidError (ReadOnly), BusyError where memory_max has no room for it.
+        """
+        count, size, taken, digest = self._kernel._core.snapshot()
+        return Snapshot(count, size, taken, digest.hex())
+
+    def snapshots(self) -> list[Snapshot]:
+        """Those on disk whose header is sound, newest first; the newest two are kept."""
+        return [
+            Snapshot(count, size, taken, digest.hex())
+            for count, size, taken, digest in self._kernel._core.snapshots()
+        ]
+
+    def compact(self, *, keep: int = 0, snapshots: int = 2) -> Compaction:
+        """Drops sealed segments that a snapshot holds; proofs of every position can still be made.
+
+        keep: so many of the newest records stay. snapshots: 2 relies on the older of the newest two
+        intact snapshots, so that one may be damaged later; 1 on the newest. What was dropped can't
+        be read as events or entries any more: NotFoundError (UnknownEvent) names the oldest record
+        kept. Raises StorageError, InvalidError.
+        """
+        freed, oldest, count = self._kernel._core.compact(keep, snapshots)
+        return Compaction(freed, oldest, count or None)
+
+    def checkpoint(self, key: NoteKey, *, count: int | None = None) -> str:
+        """The root of the first `count` (None: all durable) records as a signed note (C2SP
+        tlog-checkpoint). Needs the extra `sign`. Raises NotFoundError (UnknownEvent)."""
+        from .checkpoint import write_checkpoint
+
+        of = self.durable_count if count is None else count
+        return write_checkpoint(key, of, self.root_at(of))
+
     def status(self) -> JournalStatus:
         """Counts, sizes, and whether it is poisoned."""
         return JournalStatus(**self._kernel._core.journal_status())
@@ -151,7 +222,12 @@ class Journal:
 
 @dataclass(frozen=True, slots=True)
 class Verification:
-    """What verifying a directory found; hashes as hex. balanced: debits equal credits."""
+    """What verifying a directory found; hashes as hex. balanced: debits equal credits.
+
+    oldest: the first record that is still there, and was checked; of those before it only the
+    leaves are known. folded_from: the position of the snapshot where the fold began, 0 for the
+    first record.
+    """
 
     count: int
     segments: int
@@ -161,15 +237,22 @@ class Verification:
     root: str
     state_hash: str
     balanced: bool
+    oldest: int
+    snapshots: int
+    folded_from: int
 
 
 def verify(
-    directory: str | os.PathLike[str], progress: Callable[[int, int], object] | None = None
+    directory: str | os.PathLike[str],
+    progress: Callable[[int, int], object] | None = None,
+    *,
+    jobs: int = 1,
 ) -> Verification:
-    """Checks a closed kernel's directory offline: every checksum, hash and balance.
+    """Checks a closed kernel's directory offline: every checksum, hash, extent, snapshot and
+    balance, by `jobs` threads. Each snapshot must be what the records before it come to.
 
     progress(done, total) is called with bytes. Raises StorageError with the first corruption (file,
     offset, position).
     """
-    row = _core.verify(path_of(directory), progress)
-    return Verification(*row[:5], row[5].hex(), row[6].hex(), row[7])
+    row = _core.verify(path_of(directory), jobs, progress)
+    return Verification(*row[:5], row[5].hex(), row[6].hex(), *row[7:])
