@@ -79,7 +79,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   file->write(0, log);
   file->sync();
   disk->sync_directory("");
-  fuzz::typed([&] { verify_journal(*disk, nullptr); });
+  fuzz::typed([&] { verify_journal(*disk, {}); });
   fuzz::typed([&] {
     uint64_t replayed = 0;
     const auto journal = Journal::open(disk, options(), [&](Position position, Bytes record) {

@@ -144,6 +144,10 @@ Share run_all(const Options& options) {
   return all;
 }
 
+// The model knows nothing of identities, reputation, roles, approvals, and tasks that are started
+// or cancelled: no such command is drawn, and the coverage says so.
+bool is_drawn(uint16_t type) { return type < 60; }
+
 // Every command, every type of record and every kind of fault was reached.
 bool print_coverage(const Tally& tally) {
   bool all = true;
@@ -159,8 +163,8 @@ bool print_coverage(const Tally& tally) {
     if (std::strcmp(name, "unknown") == 0) continue;
     const auto found = tally.record_types.find(type);
     const uint64_t count = found == tally.record_types.end() ? 0 : found->second;
-    std::printf(" %s %lu", name, count);
-    all &= count != 0;
+    std::printf(" %s %lu%s", name, count, is_drawn(type) ? "" : " (not drawn)");
+    all &= count != 0 || !is_drawn(type);
   }
   std::printf("\nfaults:");
   for (size_t i = 0; i < fault_name_count; ++i) {
