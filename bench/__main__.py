@@ -14,13 +14,15 @@ from bench.case import REGISTRY, Case, Settings, measure
 from bench.limits import measure_limits
 from bench.report import json_line, print_questions, print_table
 
+MODULES = {"mailbox": ("bench_mailbox", "bench_mailbox_bounds")}
 NAMES = ("mailbox", "durable", "match", "dispatch", "journal", "ledger", "latent")
 
 
 def load(names: list[str]) -> list[Case]:
     """The cases of these benches, in the order in which they were asked for."""
     for name in names:
-        importlib.import_module(f"bench.bench_{name}")
+        for module in MODULES.get(name, (f"bench_{name}",)):
+            importlib.import_module(f"bench.{module}")
     return [chosen for name in names for chosen in REGISTRY[name]]
 
 
@@ -32,6 +34,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="small sizes: shows that it runs")
     parser.add_argument("--dir", type=Path, help="where durable cases write (a real disk)")
     parser.add_argument("--make-data", action="store_true", help="vectors made by seed, not loaded")
+    parser.add_argument("--long", action="store_true", help="also the cases that take minutes")
     options = parser.parse_args(arguments)
     unknown = sorted(set(options.names) - set(NAMES))
     if unknown:
@@ -44,7 +47,11 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
 def main(arguments: list[str] | None = None) -> int:
     options = parse(arguments)
     data.use_made_data(options.make_data)
-    chosen = [c for c in load(options.names or list(NAMES)) if options.case in (None, c.name)]
+    chosen = [
+        c
+        for c in load(options.names or list(NAMES))
+        if c.name == options.case or (options.case is None and (options.long or not c.long))
+    ]
     if not chosen:
         print(f"no case is called {options.case}", file=sys.stderr)
         return 2

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import tempfile
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,9 +59,19 @@ def desk(settings: Settings, *, durable: bool, offers: bool) -> Iterator[Desk]:
         ids = kernel.agents.add_many(rows, parent=team)
         if offers:
             kernel.capabilities.publish(ids, people.vectors, price=BUDGET)
+            wait_for_graph(kernel, people.queries[0])
         other = stack.enter_context(composed(folder / "peer.sqlite" if durable else None))
         other.open_accounts([(REQUESTER, FUNDS)])
         yield Desk(kernel, kernel.as_agent(team), team, ids, people, other)
+
+
+def wait_for_graph(kernel: hanse.Kernel, query: Any) -> None:
+    """Until the offers just published are in the graph: their folding takes a core for seconds."""
+    while True:
+        found = kernel.match(query, 1, explain=True)
+        if all(each.pending == 0 for each in found.explanations):
+            return
+        time.sleep(0.1)
 
 
 def check_nearest(scores: Any, queries: Any, vectors: Any) -> None:
@@ -212,4 +223,33 @@ def direct_single(settings: Settings, *, durable: bool) -> Iterator[Contest]:
             ],
             limit="one fdatasync" if durable else "",
             limit_sample=settings.limits.fdatasync_p50_us if durable else None,
+        )
+
+
+@case("dispatch", "µs p50", "lower")
+@contextlib.contextmanager
+def direct_memory_single_native(settings: Settings) -> Iterator[Contest]:
+    """The same as an embedding program calls it, without Python in between: how long?"""
+    count = settings.size(10_000, 100)
+    with desk(settings, durable=False, offers=False) as at:
+        workers = at.ids.tolist()
+        unit = at.kernel.ledger._unit("usd_micro")
+
+        def sample() -> float:
+            spent = at.kernel._core.time_dispatch(at.team, workers[0], PAYLOAD, BUDGET, unit, count)
+            return float(np.median(spent)) / 1_000
+
+        def peer_one(i: int) -> None:
+            at.peer.dispatch(REQUESTER, (workers[i % len(workers)],), PAYLOAD, BUDGET)
+
+        def check() -> None:
+            before = at.kernel.tasks.count()
+            at.kernel._core.time_dispatch(at.team, workers[0], PAYLOAD, BUDGET, unit, 100)
+            assert at.kernel.tasks.count() == before + 100
+            at.check_books()
+
+        yield Contest(
+            hanse=sample,
+            check=check,
+            peers=[peer("SQLite :memory:", p50(count, peer_one), "sqlite3")],
         )

@@ -77,6 +77,7 @@ class Case:
     unit: str
     better: Better
     set_up: SetUp
+    long: bool = False  # takes minutes: only when asked for
 
 
 @dataclass(frozen=True)
@@ -97,13 +98,14 @@ class Result:
 REGISTRY: dict[str, list[Case]] = {}
 
 
-def case(bench: str, unit: str, better: Better) -> Callable[[SetUp], SetUp]:
+def case(bench: str, unit: str, better: Better, *, long: bool = False) -> Callable[[SetUp], SetUp]:
     """Registers a set-up function: its name is the case, its docstring the question."""
 
     def register(set_up: SetUp) -> SetUp:
         question = (set_up.__doc__ or "").strip().splitlines()[0]
         name = getattr(set_up, "__name__", "")
-        REGISTRY.setdefault(bench, []).append(Case(bench, name, question, unit, better, set_up))
+        made = Case(bench, name, question, unit, better, set_up, long)
+        REGISTRY.setdefault(bench, []).append(made)
         return set_up
 
     return register
@@ -158,9 +160,9 @@ def measure(chosen: Case, settings: Settings) -> Iterator[Result]:
         values: dict[str, list[float]] = {name: [] for name in samples}
         rounds = {p.name: p.rounds for p in contest.peers if p.rounds is not None}
         for name, sample in samples.items():
-            if name not in rounds:
+            if name not in rounds and not chosen.long:
                 sample()
-        for i in range(settings.rounds):
+        for i in range(1 if chosen.long else settings.rounds):
             for name, sample in samples.items():
                 if i < rounds.get(name, settings.rounds):
                     gc.collect()

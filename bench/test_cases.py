@@ -29,7 +29,7 @@ def contest(request: pytest.FixtureRequest, settings: Settings) -> Iterator[Cont
         yield ready
 
 
-CASES = load(list(NAMES))
+CASES = [chosen for chosen in load(list(NAMES)) if not chosen.long]
 
 
 @pytest.mark.parametrize(

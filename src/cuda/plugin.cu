@@ -2,8 +2,10 @@
 #include <cstdio>
 
 #include "base/device.hpp"
+#include "capability/code_search.cuh"
 #include "capability/search_cuda.cuh"
 #include "errors.cuh"
+#include "latent/pages_cuda.cuh"
 
 namespace hanse {
 namespace {
@@ -45,9 +47,48 @@ int32_t copy_from_device(void* to, const void* device_from, uint64_t size_bytes,
   return 0;
 }
 
+int32_t fill(void* device_memory, uint8_t value, uint64_t size_bytes, void* stream) {
+  HANSE_CUDA(cudaMemsetAsync(device_memory, value, size_bytes, static_cast<cudaStream_t>(stream)));
+  return 0;
+}
+
+int32_t allocate_pinned(uint64_t size_bytes, void** memory_out) {
+  HANSE_CUDA(cudaMallocHost(memory_out, size_bytes));
+  return 0;
+}
+
+int32_t release_pinned(void* memory) {
+  HANSE_CUDA(cudaFreeHost(memory));
+  return 0;
+}
+
 int32_t synchronize(void* stream) {
   HANSE_CUDA(cudaStreamSynchronize(static_cast<cudaStream_t>(stream)));
   return 0;
+}
+
+int32_t stream_create(void** stream_out) {
+  cudaStream_t stream = nullptr;
+  HANSE_CUDA(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking));
+  *stream_out = stream;
+  return 0;
+}
+
+int32_t stream_destroy(void* stream) {
+  HANSE_CUDA(cudaStreamSynchronize(static_cast<cudaStream_t>(stream)));
+  HANSE_CUDA(cudaStreamDestroy(static_cast<cudaStream_t>(stream)));
+  return 0;
+}
+
+int32_t stream_after(void* stream, void* before) {
+  cudaEvent_t event = nullptr;
+  HANSE_CUDA(cudaEventCreateWithFlags(&event, cudaEventDisableTiming));
+  cudaError_t error = cudaEventRecord(event, static_cast<cudaStream_t>(before));
+  if (error == cudaSuccess)
+    error = cudaStreamWaitEvent(static_cast<cudaStream_t>(stream), event, 0);
+  // The device frees it when nobody waits for it any more.
+  const cudaError_t destroyed = cudaEventDestroy(event);
+  return int32_t(error != cudaSuccess ? error : destroyed);
 }
 
 constexpr DeviceTable table = {device_abi_version,
@@ -60,8 +101,20 @@ constexpr DeviceTable table = {device_abi_version,
                                copy_to_device,
                                copy_from_device,
                                synchronize,
+                               stream_create,
+                               stream_destroy,
+                               stream_after,
                                search_cuda_workspace_bytes,
-                               search_cuda};
+                               search_cuda,
+                               write_rows_cuda,
+                               code_search_workspace_bytes,
+                               code_search_cuda,
+                               fill,
+                               allocate_pinned,
+                               release_pinned,
+                               copy_pages_cuda,
+                               quantise_pages_cuda,
+                               realign_cuda};
 
 }  // namespace
 }  // namespace hanse

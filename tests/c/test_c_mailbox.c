@@ -4,6 +4,7 @@
 #define _XOPEN_SOURCE 700
 
 #include <ftw.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -114,10 +115,6 @@ static void count_and_pass_on(void* context, hanse_kernel* in, const hanse_messa
 static void handle_natively(void) {
   int left = 10;
   uint32_t handled = 0;
-  hanse_batch* batch = NULL;
-  OK(hanse_batch_create(&batch));
-  OK(hanse_drain(kernel, batch, 16, &handled));
-  OK(hanse_batch_destroy(batch));
   OK(hanse_on(kernel, a, count_and_pass_on, &left));
   OK(hanse_on(kernel, b, count_and_pass_on, &left));
   OK(hanse_send(kernel, a, b, "ball", 4));
@@ -174,6 +171,104 @@ static void end_requests_once(void) {
   ERROR(hanse_ask(kernel, a, b, "x", 1, NULL, NULL), empty);
 }
 
+static void remember_end(void* context, hanse_kernel* in, uint64_t request,
+                         const hanse_reply* reply, const void* payload) {
+  int* ends = context;
+  EXPECT(in == kernel && request != 0);
+  if (reply->end == hanse_request_reply)
+    EXPECT(reply->payload_size == 4 && memcmp(payload, "ball", 4) == 0);
+  ++ends[reply->end];
+}
+
+static void ask_and_be_told(void) {
+  int left = 0, ends[6] = {0};
+  uint64_t request = 0;
+  hanse_message_options late = {.size_bytes = sizeof late, .deadline_ns = 1};
+  OK(hanse_on(kernel, b, count_and_pass_on, &left));
+  OK(hanse_ask_then(kernel, a, b, "ball", 4, NULL, remember_end, ends, &request));
+  OK(hanse_run(kernel, 100, NULL));
+  EXPECT(ends[hanse_request_reply] == 1);
+  OK(hanse_on(kernel, b, NULL, NULL));
+  OK(hanse_ask_then(kernel, a, b, "late", 4, &late, remember_end, ends, &request));
+  OK(hanse_ask_then(kernel, a, b, "gone", 4, NULL, remember_end, ends, &request));
+  OK(hanse_cancel(kernel, request));
+  OK(hanse_run(kernel, 100, NULL));
+  EXPECT(ends[hanse_request_expired] == 1 && ends[hanse_request_cancelled] == 1);
+
+  const char* const names[] = {"soon gone"};
+  hanse_agents agents = {.size_bytes = sizeof agents, .names = names};
+  hanse_id gone = 0;
+  OK(hanse_agents_add(kernel, root, &agents, 1, &gone));
+  OK(hanse_ask_then(kernel, a, gone, "x", 1, NULL, remember_end, ends, &request));
+  OK(hanse_agent_revoke(kernel, root, gone, NULL));
+  OK(hanse_run(kernel, 100, NULL));
+  OK(hanse_run(kernel, 100, NULL));
+  EXPECT(ends[hanse_request_undeliverable] == 1 && ends[hanse_request_reply] == 1);
+  ERROR(hanse_ask_then(kernel, a, b, "x", 1, NULL, NULL, ends, &request), empty);
+}
+
+typedef struct pair {
+  hanse_kernel* kernel;
+  hanse_id here, there;
+  int left;
+} pair;
+
+static void return_ball(void* context, hanse_kernel* in, const hanse_message* message) {
+  (void)context;
+  hanse_send(in, message->to, message->sender, message->payload, message->payload_size);
+}
+
+static void count_ball(void* context, hanse_kernel* in, const hanse_message* message) {
+  pair* both = context;
+  if (--both->left > 0) OK(hanse_send(in, message->to, both->there, "ball", 4));
+}
+
+static void* run_shard(void* context) {
+  const pair* both = context;
+  return hanse_shard_run(both->kernel, 1) == 0 ? context : NULL;
+}
+
+static void play_between_shards(void) {
+  hanse_kernel_options options = {.size_bytes = sizeof options, .shards = 2};
+  pair both = {.left = 1000};
+  OK(hanse_open(NULL, &options, &both.kernel));
+  hanse_id groups[2] = {0};
+  const char* const names[] = {"near", "far"};
+  hanse_agents agents = {.size_bytes = sizeof agents, .names = names};
+  agents.kind = hanse_agent_kind_group;
+  OK(hanse_agents_add(both.kernel, HANSE_ID_NONE, &agents, 2, groups));
+  agents = (hanse_agents){.size_bytes = sizeof agents, .parent = groups[0]};
+  OK(hanse_agents_add(both.kernel, HANSE_ID_NONE, &agents, 1, &both.here));
+  agents.parent = groups[1];
+  OK(hanse_agents_add(both.kernel, HANSE_ID_NONE, &agents, 1, &both.there));
+  OK(hanse_shard_place(both.kernel, HANSE_ID_NONE, groups[1], 1));
+  uint32_t shard = 0, handled = 0;
+  OK(hanse_shard_of(both.kernel, both.there, &shard));
+  EXPECT(shard == 1);
+  OK(hanse_on(both.kernel, both.here, count_ball, &both));
+  OK(hanse_on(both.kernel, both.there, return_ball, &both));
+  OK(hanse_send(both.kernel, both.here, both.there, "ball", 4));
+  OK(hanse_shard_turn(both.kernel, 1, &handled));
+  EXPECT(handled == 1);
+  ERROR(hanse_shard_turn(both.kernel, 0, NULL), out_of_range);
+  ERROR(hanse_shard_place(both.kernel, HANSE_ID_NONE, groups[1], 2), out_of_range);
+
+  pthread_t thread;
+  EXPECT(pthread_create(&thread, NULL, run_shard, &both) == 0);
+  while (both.left > 0) OK(hanse_run(both.kernel, 64, NULL));
+  OK(hanse_shards_stop(both.kernel));
+  void* result = NULL;
+  pthread_join(thread, &result);
+  EXPECT(result == &both);
+  hanse_mailbox_counters all = {.size_bytes = sizeof all}, far = {.size_bytes = sizeof far};
+  OK(hanse_mailbox_count(both.kernel, &all));
+  OK(hanse_shard_count(both.kernel, 1, &far));
+  EXPECT(all.accepted == 2000 && all.handled == 2000 && all.queued == 0);
+  EXPECT(far.accepted == 1000 && far.handled == 1000);
+  ERROR(hanse_shard_count(both.kernel, 2, &far), out_of_range);
+  OK(hanse_close(both.kernel));
+}
+
 static void publish_and_bound(void) {
   uint64_t accepted = 0;
   char buffer[8];
@@ -190,6 +285,20 @@ static void publish_and_bound(void) {
   OUTCOME(hanse_unsubscribe(kernel, b, 7), unknown);
   OK(hanse_unsubscribe_prefix(kernel, c, (uint64_t)1 << 63, 1));
   ERROR(hanse_subscribe_prefix(kernel, c, 0, 65), out_of_range);
+  OK(hanse_receive(kernel, b, &delivery, buffer, sizeof buffer));
+  EXPECT(delivery.payload_size == 5);
+  OK(hanse_group_join(kernel, b, 11, 1));
+  OK(hanse_group_join(kernel, c, 11, 1));
+  for (int i = 0; i < 2; ++i) {
+    OK(hanse_publish_topic(kernel, a, 11, "turn", 4, NULL, &accepted));
+    EXPECT(accepted == 1);
+    OK(hanse_receive(kernel, i == 0 ? b : c, &delivery, buffer, sizeof buffer));
+    EXPECT(delivery.payload_size == 4);
+  }
+  OK(hanse_group_leave(kernel, b, 11, 1));
+  OUTCOME(hanse_group_leave(kernel, b, 11, 1), unknown);
+  OK(hanse_group_leave(kernel, c, 11, 1));
+  ERROR(hanse_group_join(kernel, 12345, 11, 1), unknown_agent);
   ERROR(hanse_subscribe(kernel, 12345, 7), unknown_agent);
 
   hanse_box_options box = {.size_bytes = sizeof box, .capacity_messages = 1};
@@ -215,7 +324,7 @@ static void publish_and_bound(void) {
   OK(hanse_mailbox_count(kernel, &counters));
   EXPECT(counters.accepted == counters.handled + counters.expired + counters.cancelled +
                                   counters.dead + counters.queued);
-  EXPECT(counters.published == 2 && counters.resent == 1 && counters.lane_entered[3] == 1);
+  EXPECT(counters.published == 4 && counters.resent == 1 && counters.lane_entered[3] == 1);
   counters.size_bytes = 0;
   ERROR(hanse_mailbox_count(kernel, &counters), out_of_range);
 }
@@ -325,6 +434,8 @@ int main(void) {
     loan_and_send();
     handle_natively();
     end_requests_once();
+    ask_and_be_told();
+    play_between_shards();
     publish_and_bound();
     keep_durably();
     commit_and_give_back();

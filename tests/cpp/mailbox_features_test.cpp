@@ -328,6 +328,70 @@ TEST(MailboxNative, a_handler_that_throws_makes_a_dead_letter_and_ends_the_run) 
   expect_conserved(table);
 }
 
+TEST(MailboxNative, a_box_that_was_ready_before_its_handler_came_is_handled) {
+  MailboxTable table({});
+  table.resize(3);
+  MessageBatch batch;
+  uint64_t count = 0;
+  const auto note = [](void* seen, MailboxTable&, const Message&) {
+    ++*static_cast<uint64_t*>(seen);
+  };
+  table.own();
+  for (uint32_t i = 1; i < 3; ++i)
+    ASSERT_EQ(table.send(header(agent(0), agent(i)), {}), Outcome::ok);
+  // The one is emptied without a drain and filled again, the other still waits.
+  ASSERT_TRUE(table.receive(agent(1), batch, 0));
+  table.set_native(agent(1), note, &count);
+  table.set_native(agent(2), note, &count);
+  ASSERT_EQ(table.send(header(agent(0), agent(1)), {}), Outcome::ok);
+  EXPECT_TRUE(table.has_native_ready());
+  EXPECT_EQ(table.run_native(10, 0), 2u);
+  EXPECT_EQ(count, 2u);
+  // And back again.
+  ASSERT_EQ(table.send(header(agent(0), agent(1)), {}), Outcome::ok);
+  table.set_native(agent(1), nullptr, nullptr);
+  batch.clear();
+  EXPECT_EQ(table.drain(batch, 10, 0), 1u);
+  expect_conserved(table);
+}
+
+TEST(MailboxDrain, what_is_not_wanted_stays_in_its_box_and_shows_there_also_in_the_log_form) {
+  for (const MailboxForm form : {MailboxForm::linked, MailboxForm::log}) {
+    MailboxOptions options;
+    options.form = form;
+    options.box_capacity_messages = 3;
+    MailboxTable table(options);
+    table.resize(6);
+    table.own();
+    const std::vector<AgentId> to = {agent(1), agent(2), agent(1), agent(3), agent(2), agent(1)};
+    const std::vector<uint8_t> payloads = patterned(to.size() * 8, 3);
+    std::vector<Outcome> outcomes(to.size(), Outcome::ok);
+    table.send_many(agent(0), to, {payloads.data(), to.size(), 8}, {}, outcomes);
+    const WantedBoxes second{[](void*, AgentId agent) { return index_of(agent) == 2; }, nullptr};
+    MessageBatch batch;
+    EXPECT_EQ(table.drain(batch, 100, 0, 64, &second), 2u);
+    for (const Message& message : batch.messages()) EXPECT_EQ(message.to, agent(2));
+    EXPECT_EQ(table.queued(agent(1)), 3u);
+    EXPECT_EQ(table.send(header(agent(0), agent(1)), {}), Outcome::full);
+    batch.clear();
+    EXPECT_EQ(table.drain(batch, 100, 0, 64, &second), 0u);
+    // Asked about again only after unpark; then in the order in which they were left aside.
+    const WantedBoxes all{[](void*, AgentId) { return true; }, nullptr};
+    EXPECT_EQ(table.drain(batch, 100, 0, 64, &all), 0u);
+    table.unpark();
+    EXPECT_EQ(table.drain(batch, 2, 0, 64, &all), 2u);
+    EXPECT_EQ(table.drain(batch, 100, 0), 2u);
+    ASSERT_EQ(batch.count(), 4u);
+    uint64_t next = 0;
+    for (const Message& message : batch.messages()) {
+      if (message.to != agent(1)) continue;
+      EXPECT_EQ(message.sequence, next++);
+    }
+    EXPECT_EQ(next, 3u);
+    expect_conserved(table);
+  }
+}
+
 TEST(MailboxObservation, one_message_in_so_many_is_timed_and_traced) {
   MailboxOptions options;
   options.trace_interval = 10;

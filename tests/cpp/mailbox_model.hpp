@@ -34,7 +34,8 @@ struct Model {
     std::array<uint32_t, lane_count> passed{};
     BoxOptions rules;
     uint32_t group = 0;
-    bool paused = false, closed = false, ready = false, native = false, owed = false;
+    bool paused = false, closed = false, native = false, owed = false, parked = false;
+    bool ready = false, native_ready = false;  // in which rings it stands
 
     size_t count() const {
       size_t count = 0;
@@ -72,7 +73,7 @@ struct Model {
   Turns ready, native_ready;
   std::deque<Letter> letters;
   std::vector<AgentId> credited;
-  std::vector<uint32_t> starved;
+  std::vector<uint32_t> starved, parked;
   uint64_t letter_count = 0;
   uint64_t accepted = 0, handled = 0, expired = 0, cancelled = 0, dead = 0, queued = 0, resent = 0;
   uint64_t in_hand = 0;  // the message that a native handler looks at still has its slot
@@ -97,8 +98,9 @@ struct Model {
 
   void mark(uint32_t index) {
     ModelBox& box = boxes[index];
-    if (box.ready || box.paused || box.count() == 0) return;
-    box.ready = true;
+    bool& standing = box.native ? box.native_ready : box.ready;
+    if (standing || box.paused || box.parked || box.count() == 0) return;
+    standing = true;
     (box.native ? native_ready : ready).push(box.group, index);
   }
   void owe(uint32_t index) {
@@ -227,10 +229,18 @@ struct Model {
     return alive;
   }
 
-  // `then` is called after each message that is alive.
+  void unpark() {
+    for (const uint32_t index : parked) {
+      boxes[index].parked = false;
+      mark(index);
+    }
+    parked.clear();
+  }
+
+  // `then` is called after each message that is alive. `wanted`: which boxes are not left aside.
   template <class Then>
   void run(Turns& turns, bool native, size_t count_max, uint64_t now, uint32_t quantum,
-           std::vector<Entry>& out, Then&& then) {
+           std::vector<Entry>& out, Then&& then, bool (*wanted)(uint32_t) = nullptr) {
     size_t count = 0;
     while (count < count_max && !turns.empty()) {
       const bool alone = turns.alone.has_value();
@@ -243,11 +253,16 @@ struct Model {
         index = turns.boxes[group].front();
         turns.boxes[group].pop_front();
       }
-      boxes[index].ready = false;
+      (native ? boxes[index].native_ready : boxes[index].ready) = false;
       uint32_t turn = 0;
       for (; turn < quantum && count < count_max; ++turn) {
-        const ModelBox& box = boxes[index];
-        if (box.paused || box.native != native || box.count() == 0) break;
+        ModelBox& box = boxes[index];
+        if (box.paused || box.parked || box.native != native || box.count() == 0) break;
+        if (wanted && !wanted(index)) {
+          box.parked = true;
+          parked.push_back(index);
+          break;
+        }
         if (!take(index, now, out)) continue;
         ++count;
         then(out.back());

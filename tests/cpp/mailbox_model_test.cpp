@@ -106,6 +106,7 @@ class MailboxWalk {
     const bool native = random_.chance(300);
     table_.set_native(agent(index), native ? &handle : nullptr, this);
     model_.boxes[index].native = native;
+    model_.boxes[index].parked = false;
     model_.mark(index);
   }
 
@@ -154,10 +155,20 @@ class MailboxWalk {
     const auto quantum = uint32_t(1 + random_.below(5));
     now_ += random_.below(20);
     clear();
-    ASSERT_LE(table_.drain(batch_, count_max, now_, quantum), count_max);
-    model_.run(model_.ready, false, count_max, now_, quantum, expected_, [](auto&) {});
+    const bool choosy = random_.chance(400);
+    const WantedBoxes odd{[](void*, AgentId agent) { return odd_index(index_of(agent)); }, nullptr};
+    if (random_.chance(100)) {
+      table_.unpark();
+      model_.unpark();
+    }
+    if (!choosy) model_.unpark();
+    ASSERT_LE(table_.drain(batch_, count_max, now_, quantum, choosy ? &odd : nullptr), count_max);
+    model_.run(
+        model_.ready, false, count_max, now_, quantum, expected_, [](auto&) {},
+        choosy ? &odd_index : nullptr);
     expect_same_batch();
   }
+  static bool odd_index(uint32_t index) { return index % 2 == 1; }
   void receive() {
     const uint32_t index = any_box();
     clear();

@@ -161,5 +161,47 @@ TEST(MailboxTopics, a_publication_to_very_many_is_bounded_by_the_table) {
   expect_conserved(table);
 }
 
+TEST(MailboxGroups, of_each_group_one_member_gets_each_message_in_turns) {
+  ConsumerGroups groups(8);
+  EXPECT_TRUE(groups.join(agent(1), 5, 1));
+  EXPECT_FALSE(groups.join(agent(1), 5, 1));
+  for (uint32_t i = 2; i < 5; ++i) EXPECT_TRUE(groups.join(agent(i), 5, 1));
+  EXPECT_TRUE(groups.join(agent(1), 5, 2));
+  EXPECT_TRUE(groups.join(agent(9), 6, 1));
+  std::map<AgentId, int> taken;
+  std::set<AgentId> full = {agent(3)};
+  std::vector<Outcome> outcomes;
+  const auto gone = [](AgentId member) { return member == agent(2); };
+  for (int i = 0; i < 30; ++i) {
+    outcomes.clear();
+    const auto offer = [&](AgentId member) {
+      if (full.contains(member)) return Outcome::full;
+      ++taken[member];
+      return Outcome::ok;
+    };
+    groups.offer_to_each(5, outcomes, offer, gone);
+    EXPECT_EQ(outcomes, (std::vector<Outcome>{Outcome::ok, Outcome::ok}));
+  }
+  // Three share the work of the first group, the second has one member; the full one got nothing.
+  EXPECT_EQ(taken, (std::map<AgentId, int>{{agent(1), 40}, {agent(2), 10}, {agent(4), 10}}));
+
+  // Whoever is gone is no member any more; a group of which nobody can take it says why.
+  outcomes.clear();
+  const auto refuse = [](AgentId member) {
+    return member == agent(2) || member == agent(4) ? Outcome::revoked : Outcome::full;
+  };
+  groups.offer_to_each(5, outcomes, refuse, gone);
+  EXPECT_EQ(outcomes.back(), Outcome::full);
+  EXPECT_EQ(groups.members(5, 1).size(), 3u);
+  EXPECT_EQ(groups.member_count(), 5u);
+  EXPECT_FALSE(groups.leave(agent(2), 5, 1));
+  EXPECT_TRUE(groups.leave(agent(9), 6, 1));
+  outcomes.clear();
+  groups.offer_to_each(6, outcomes, refuse, gone);
+  EXPECT_TRUE(outcomes.empty());
+  for (uint32_t i = 10; i < 14; ++i) EXPECT_TRUE(groups.join(agent(i), 7, 0));
+  EXPECT_EQ(code_of([&] { groups.join(agent(14), 7, 0); }), ErrorCode::quota_exceeded);
+}
+
 }  // namespace
 }  // namespace hanse

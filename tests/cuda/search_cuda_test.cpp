@@ -2,41 +2,15 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
-#include <cstring>
 #include <limits>
 #include <vector>
 
 #include "base/device.hpp"
-#include "base/error.hpp"
 #include "base/random.hpp"
+#include "device_under_test.hpp"
 
 namespace hanse {
 namespace {
-
-class DeviceMemory {
- public:
-  DeviceMemory(const DeviceTable& table, const void* from, size_t size_bytes) : table_(table) {
-    check_device(table, "allocate", table.allocate(std::max<size_t>(size_bytes, 1), &memory_));
-    if (from != nullptr)
-      check_device(table, "copy", table.copy_to_device(memory_, from, size_bytes, nullptr));
-  }
-  DeviceMemory(const DeviceMemory&) = delete;
-  ~DeviceMemory() { table_.release(memory_); }
-  void* get() const { return memory_; }
-
- private:
-  const DeviceTable& table_;
-  void* memory_ = nullptr;
-};
-
-const DeviceTable* find_device(std::string& reason) {
-  try {
-    return &device_table();
-  } catch (const Error& error) {
-    reason = error.detail();
-    return nullptr;
-  }
-}
 
 struct Case {
   uint32_t query_count, row_count, stride, k;
@@ -73,56 +47,46 @@ Answer search_one_by_one(const Case& c, const std::vector<float>& queries,
 
 Answer search_on_device(const DeviceTable& table, const Case& c, const std::vector<float>& queries,
                         const std::vector<float>& vectors, const std::vector<uint64_t>& mask) {
-  const DeviceMemory device_queries(table, queries.data(), queries.size() * sizeof(float));
-  const DeviceMemory device_vectors(table, vectors.data(), vectors.size() * sizeof(float));
-  const DeviceMemory device_mask(table, mask.data(), mask.size() * sizeof(uint64_t));
-  Answer answer{std::vector<uint32_t>(c.query_count * c.k),
-                std::vector<float>(c.query_count * c.k)};
-  const DeviceMemory rows(table, nullptr, answer.rows.size() * sizeof(uint32_t));
-  const DeviceMemory scores(table, nullptr, answer.scores.size() * sizeof(float));
+  const DeviceMemory device_queries(table, queries), device_vectors(table, vectors);
+  const DeviceMemory device_mask(table, mask);
+  const size_t cells = size_t(c.query_count) * c.k;
+  const DeviceMemory rows(table, cells * sizeof(uint32_t)), scores(table, cells * sizeof(float));
   DeviceSearch search{};
-  search.device_queries = static_cast<const float*>(device_queries.get());
-  search.device_vectors = static_cast<const float*>(device_vectors.get());
-  search.device_mask = static_cast<const uint64_t*>(device_mask.get());
+  search.device_queries = device_queries.as<float>();
+  search.device_vectors = device_vectors.as<float>();
+  search.device_mask = device_mask.as<uint64_t>();
   search.mask_stride_words = c.own_masks ? (c.row_count + 63) / 64 : 0;
   search.query_count = c.query_count;
   search.row_count = c.row_count;
   search.stride = c.stride;
   search.k = c.k;
-  search.device_rows_out = static_cast<uint32_t*>(rows.get());
-  search.device_scores_out = static_cast<float*>(scores.get());
-  const DeviceMemory workspace(table, nullptr, table.search_workspace_bytes(&search));
-  search.device_workspace = workspace.get();
+  search.device_rows_out = rows.as<uint32_t>();
+  search.device_scores_out = scores.as<float>();
+  const DeviceMemory workspace(table, table.search_workspace_bytes(&search));
+  search.device_workspace = workspace.as<void>();
   check_device(table, "search", table.search(&search, nullptr));
-  check_device(
-      table, "copy",
-      table.copy_from_device(answer.rows.data(), rows.get(), answer.rows.size() * 4, nullptr));
-  check_device(table, "copy",
-               table.copy_from_device(answer.scores.data(), scores.get(), answer.scores.size() * 4,
-                                      nullptr));
-  check_device(table, "synchronize", table.synchronize(nullptr));
-  return answer;
+  return {rows.read<uint32_t>(cells), scores.read<float>(cells)};
 }
 
 // Small integers: sums are exact in any order, and ties are common.
 TEST(DeviceSearch, AgreesWithTheCpuOnSmallIntegers) {
-  std::string reason;
-  const DeviceTable* table = find_device(reason);
-  if (table == nullptr) GTEST_SKIP() << reason;
-  Random random(31);
-  for (const Case& c : {Case{1, 1, 16, 1, false}, Case{3, 127, 16, 10, true},
-                        Case{33, 129, 48, 64, false}, Case{40, 5000, 384, 10, true},
-                        Case{1, 20000, 32, 33, false}, Case{600, 300, 16, 5, true}}) {
-    std::vector<float> queries(c.query_count * c.stride), vectors(c.row_count * c.stride);
-    for (float& x : queries) x = float(random.below(5)) - 2;
-    for (float& x : vectors) x = float(random.below(5)) - 2;
-    std::vector<uint64_t> mask((c.own_masks ? c.query_count : 1) * ((c.row_count + 63) / 64));
-    for (uint64_t& word : mask) word = random.next() | random.next();
-    const Answer want = search_one_by_one(c, queries, vectors, mask);
-    const Answer got = search_on_device(*table, c, queries, vectors, mask);
-    EXPECT_EQ(got.rows, want.rows);
-    EXPECT_EQ(got.scores, want.scores);
-  }
+  HANSE_DEVICE_OR_SKIP(table);
+  in_each_order([&] {
+    Random random(31);
+    for (const Case& c :
+         {Case{1, 1, 16, 1, false}, Case{3, 127, 16, 10, true}, Case{33, 129, 48, 64, false},
+          Case{5, 700, 64, 10, true}, Case{1, 2000, 32, 33, false}, Case{70, 300, 16, 5, true}}) {
+      std::vector<float> queries(c.query_count * c.stride), vectors(c.row_count * c.stride);
+      for (float& x : queries) x = float(random.below(5)) - 2;
+      for (float& x : vectors) x = float(random.below(5)) - 2;
+      std::vector<uint64_t> mask((c.own_masks ? c.query_count : 1) * ((c.row_count + 63) / 64));
+      for (uint64_t& word : mask) word = random.next() | random.next();
+      const Answer want = search_one_by_one(c, queries, vectors, mask);
+      const Answer got = search_on_device(table, c, queries, vectors, mask);
+      EXPECT_EQ(got.rows, want.rows);
+      EXPECT_EQ(got.scores, want.scores);
+    }
+  });
 }
 
 }  // namespace

@@ -53,11 +53,10 @@ def check_revocation(kernel: hanse.Kernel, facts: Facts) -> None:
     for member in (before[0], after[0]):
         task = kernel.as_agent(member).dispatch(to=facts["worker"], budget=1).task
         kernel.as_agent(member).void(task)
-    # What a revoked agent had reserved comes back when whoever is above it voids the task.
-    human = kernel.as_agent(facts["human"])
-    if kernel.tasks.get(facts["open"]).state == "dispatched":
-        human.void(facts["open"])
-    assert kernel.ledger.balance(revoked[0]) == 10
+    # What they had reserved and not spent is their team's again.
+    assert kernel.tasks.get(facts["open"]).state == "voided"
+    assert [kernel.ledger.balance(member) for member in revoked] == [0] * len(revoked)
+    assert kernel.ledger.balance(kernel.agents.get(facts["lead"]).parent) == 10 * len(revoked)
     assert kernel.ledger.totals().debits_pending == 0
 
 

@@ -1,6 +1,7 @@
 """Every public call with every kind of wrong argument: a typed error, and nothing has changed."""
 
 import os
+import random
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -129,6 +130,23 @@ def test_a_bad_argument_is_refused_with_a_type_and_changes_nothing(
             assert isinstance(error, TypeError) or error.field, shown
             refusals += 1
     assert refusals >= 10 * len(good) - 5
+
+
+@pytest.mark.parametrize("method", EVERY)
+def test_several_bad_arguments_at_once_are_refused_as_one_is(world: World, method: str) -> None:
+    """Which of them is named may depend on the order of the checks; nothing happens in any case."""
+    function, good = world.callables()[method]
+    kernel = world.kernel
+    draw = random.Random(method)
+    for _ in range(20 if len(good) > 1 else 0):
+        arguments = dict(good)
+        for name in draw.sample(sorted(good), draw.randint(2, len(good))):
+            right = RIGHT.get((method, name), lambda v: False)
+            arguments[name] = draw.choice([b for b in bad_values(good[name]) if not right(b)])
+        shown = f"{method}({arguments!r:.200})"
+        state, count = kernel.state_hash, kernel.journal.count
+        assert refusal(function, arguments) is not None, f"{shown} was taken"
+        assert (kernel.state_hash, kernel.journal.count) == (state, count), shown
 
 
 @pytest.mark.parametrize("method", EVERY)

@@ -17,6 +17,7 @@ HOME = next(
     for home in (Path(hanse.__file__).parent, Path(hanse._core.__file__).parent)
     if (home / "include" / "hanse.h").is_file()
 )
+HEADERS = ["hanse.h", "hanse_mailbox.h", "hanse_record.h"]
 FLAGS = ["-std=c11", "-Wall", "-Wextra", "-Wpedantic", "-Werror", f"-I{HOME / 'include'}"]
 
 
@@ -34,7 +35,7 @@ def run(command: list[str]) -> str:
     return ran.stdout
 
 
-@pytest.mark.parametrize("header", ["hanse.h", "hanse_mailbox.h"])
+@pytest.mark.parametrize("header", HEADERS)
 def test_a_header_compiles_as_c11_alone(compiler: str, tmp_path: Path, header: str) -> None:
     alone = tmp_path / "alone.c"
     alone.write_text(
@@ -43,7 +44,7 @@ def test_a_header_compiles_as_c11_alone(compiler: str, tmp_path: Path, header: s
     run([compiler, *FLAGS, "-c", str(alone), "-o", str(tmp_path / "alone.o")])
 
 
-@pytest.mark.parametrize("name", ["test_c_abi", "test_c_mailbox"])
+@pytest.mark.parametrize("name", ["test_c_abi", "test_c_mailbox", "test_c_record"])
 def test_a_c_program_drives_the_installed_library(compiler: str, tmp_path: Path, name: str) -> None:
     program, folder = tmp_path / name, HOME / "lib"
     link = [f"-L{folder}", "-lhanse", f"-Wl,-rpath,{folder}"]
@@ -58,6 +59,6 @@ def test_the_library_exports_its_own_names_and_no_others(compiler: str) -> None:
     lines = run([nm, "-D", "--defined-only", str(HOME / "lib" / "libhanse.so")]).splitlines()
     names = {line.split()[-1].split("@")[0] for line in lines if line.split()[-2] in "TDB"}
     folder = HOME / "include"
-    header = "".join((folder / name).read_text() for name in ("hanse.h", "hanse_mailbox.h"))
+    header = "".join((folder / name).read_text() for name in HEADERS)
     assert names
     assert {name for name in names if not name.startswith("hanse_") or name not in header} == set()

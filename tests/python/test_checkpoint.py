@@ -25,8 +25,8 @@ SEED = bytes(range(32))
 C2SP_KEY = "example.com/foo+530cc1b6+ATcR4aOuFUNTRaiyPjoeOMCHvgA0qQh/1zEdCUGcOoYg"
 
 
-def key(name: str = NAME, seed: bytes = SEED) -> hanse.SigningKey:
-    return hanse.SigningKey(name, seed)
+def key(name: str = NAME, seed: bytes = SEED) -> hanse.NoteKey:
+    return hanse.NoteKey(name, seed)
 
 
 def refused(text: object, public: str | None = None, **options: object) -> str:
@@ -144,7 +144,7 @@ def test_a_malformed_public_key_is_refused(public: object) -> None:
 )  # fmt: skip
 def test_a_malformed_signing_key_is_refused(name: object, private: object) -> None:
     with pytest.raises(hanse.InvalidError):
-        hanse.SigningKey(name, private)  # type: ignore[arg-type]
+        hanse.NoteKey(name, private)  # type: ignore[arg-type]
 
 
 @settings(max_examples=20, deadline=None)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import importlib.util
 import os
 import select
 import threading
@@ -175,21 +174,3 @@ def test_a_loop_that_closed_with_messages_queued_loses_none() -> None:
         kernel.send(agent, b"5")
         assert kernel.run() == 6
         assert got == [b"%d" % i for i in range(6)]
-
-
-@pytest.mark.skipif(importlib.util.find_spec("uvloop") is None, reason="uvloop is not installed")
-def test_uvloop_drives_it_as_well() -> None:
-    import uvloop  # type: ignore[import-not-found]
-
-    with hanse.open() as kernel:
-        agent = kernel.agents.add("one")
-
-        @kernel.on(agent)
-        async def answer(message: hanse.Message) -> bytes:
-            await asyncio.sleep(0)
-            return message.payload
-
-        async def main() -> bytes:
-            return await kernel.ask(agent, b"x", timeout=10)
-
-        assert uvloop.run(main()) == b"x"

@@ -15,6 +15,7 @@ from hanse import Outcome
 
 AGENTS = 4
 TOPICS = 3
+GROUPS = 2  # each of a topic of its own
 CAPACITY = 5
 POLICIES = ["reject", "credit", "drop_oldest", "drop_newest", "coalesce"]
 agents = st.integers(0, AGENTS - 1)
@@ -51,6 +52,8 @@ class Mailboxes(RuleBasedStateMachine):
         self.kernel.mailboxes.configure(np.array(self.ids, np.uint64), capacity=CAPACITY)
         self.boxes = [ModelBox() for _ in self.ids]
         self.topics: list[list[int]] = [[] for _ in range(TOPICS)]
+        self.groups: list[list[int]] = [[] for _ in range(GROUPS)]  # whose turn it is first
+        self.joined: list[list[int]] = [[] for _ in range(GROUPS)]
         self.number = 0
         self.accepted = self.handled = self.full = 0
         self.dead: dict[bytes, tuple[int, int, Outcome, Queued]] = {}
@@ -160,6 +163,54 @@ class Mailboxes(RuleBasedStateMachine):
         assert self.kernel.topics.unsubscribe(self.ids[agent], topic) == was
         if was:
             self.topics[topic].remove(agent)
+
+    @rule(agent=agents, group=st.integers(0, GROUPS - 1))
+    def join(self, agent: int, group: int) -> None:
+        members = self.groups[group]
+        new = agent not in members
+        assert self.kernel.topics.join(self.ids[agent], 100 + group, group) == new
+        if new:
+            # Behind those that came before: the turns go round by the order of joining.
+            self.joined[group].append(agent)
+            self.turn_round(group)
+
+    @rule(agent=agents, group=st.integers(0, GROUPS - 1))
+    def leave(self, agent: int, group: int) -> None:
+        was = agent in self.groups[group]
+        assert self.kernel.topics.leave(self.ids[agent], 100 + group, group) == was
+        if was:
+            self.drop_member(agent, group)
+
+    def drop_member(self, agent: int, group: int) -> None:
+        self.groups[group].remove(agent)
+        self.joined[group].remove(agent)
+
+    def turn_round(self, group: int) -> None:
+        joined, first = self.joined[group], self.groups[group][:1]
+        at = joined.index(first[0]) if first else 0
+        self.groups[group] = joined[at:] + joined[:at]
+
+    @rule(
+        sender=agents, group=st.integers(0, GROUPS - 1), lane=lanes, size=st.sampled_from([0, 200])
+    )
+    def publish(self, sender: int, group: int, lane: int, size: int) -> None:
+        payload = self.payload(size)
+        message = Queued(payload, self.ids[sender])
+        by, topic = self.ids[sender], 100 + group
+        publication = self.kernel._core.publish_message(by, topic, payload, lane, 0, 0, 0)
+        want = None
+        for agent in list(self.groups[group]):
+            want = self.enter(agent, lane, message)
+            if want == Outcome.revoked and self.boxes[agent].revoked:
+                self.drop_member(agent, group)
+            if want in (Outcome.ok, Outcome.dropped):
+                members = self.groups[group]
+                at = members.index(agent) + 1
+                self.groups[group] = members[at:] + members[:at]
+                break
+        assert publication[2].tolist() == ([] if want is None else [want])
+        ids = [self.ids[agent] for agent in self.groups[group]]
+        assert self.kernel.topics.members(topic, group).tolist() == ids
 
     @rule(to=agents)
     def receive(self, to: int) -> None:

@@ -233,3 +233,79 @@ def test_a_bad_subscription_is_refused(kernel: hanse.Kernel) -> None:
     with pytest.raises(hanse.NotFoundError):
         kernel.topics.subscribe(12345, 1)
     assert kernel.topics.subscribers(1).tolist() == []
+
+
+def test_a_consumer_group_shares_the_work_and_passes_over_who_is_full(
+    kernel: hanse.Kernel,
+) -> None:
+    ids = kernel.agents.add_many(4)
+    workers, listener = ids[:3], int(ids[3])
+    assert kernel.topics.join(workers, 7, 1) == 3
+    assert kernel.topics.join(int(workers[0]), 7, 1) == 0
+    kernel.topics.join(int(workers[0]), 7, 2)
+    kernel.topics.subscribe(listener, 7)
+    kernel.mailboxes.configure(int(workers[1]), capacity=1)
+    for i in range(6):
+        publication = kernel.topics.publish(7, bytes([i]) * 100)
+        assert publication.accepted == 3
+        assert publication.groups.tolist() == [0, 0]
+    got = {int(to): 0 for to in ids}
+    for to in kernel.drain().to:
+        got[int(to)] += 1
+    assert list(got.values()) == [3 + 6, 1, 2, 6]
+    kernel.agents.revoke(int(workers[2]))
+    for _ in range(2):
+        kernel.topics.publish(7, kernel.loan(80))
+    assert sorted(kernel.topics.members(7, 1)) == sorted(workers[:2])
+    assert kernel.topics.leave(workers[:2], 7, 1) == 2
+    assert kernel.topics.leave(workers, 7, 1) == 0
+    assert len(kernel.topics.publish(7, b"x").groups) == 1
+    with pytest.raises(hanse.NotFoundError):
+        kernel.topics.join(12345, 7, 1)
+    with pytest.raises(hanse.InvalidError):
+        kernel.topics.join(listener, 7, -1)
+
+
+def test_a_loan_is_writable_for_numpy_by_dlpack_until_it_is_sent(kernel: hanse.Kernel) -> None:
+    agent = kernel.agents.add("agent")
+    loan = kernel.loan(100)
+    assert loan.__dlpack_device__() == (1, 0)
+    array = np.from_dlpack(loan)
+    assert (array.dtype, array.shape) == (np.uint8, (100,))
+    assert array.flags.writeable
+    array[:] = np.arange(100, dtype=np.uint8)
+    with pytest.raises(hanse.InvalidError, match="view of it still lives"):
+        kernel.send(agent, loan)
+    del array
+    # A capsule that no one consumed counts as a view as long as it lives, in both generations.
+    for capsule in (loan.__dlpack__(), loan.__dlpack__(max_version=(1, 1))):
+        with pytest.raises(hanse.InvalidError, match="view of it still lives"):
+            kernel.send(agent, loan)
+        del capsule
+    assert kernel.send(agent, loan) == Outcome.ok
+    message = kernel.receive(agent)
+    assert message is not None
+    assert message.payload == bytes(range(100))
+    with pytest.raises(hanse.ConflictError):
+        np.from_dlpack(loan)
+
+
+def test_the_view_of_a_loan_outlives_the_loan_and_its_kernel() -> None:
+    with hanse.open() as kernel:
+        array = np.from_dlpack(kernel.loan(64))
+        array[:] = 7
+    del kernel
+    assert array.tolist() == [7] * 64
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"stream": 1}, {"dl_device": (2, 0)}, {"copy": True}], ids=lambda w: next(iter(w))
+)
+def test_a_tensor_of_another_device_or_a_copy_is_refused(
+    kernel: hanse.Kernel, wrong: dict[str, object]
+) -> None:
+    loan = kernel.loan(8)
+    with pytest.raises(hanse.InvalidError):
+        loan.__dlpack__(**wrong)  # type: ignore[arg-type]
+    with pytest.raises(TypeError):
+        loan.__dlpack__(max_version="new")  # type: ignore[arg-type]

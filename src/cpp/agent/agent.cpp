@@ -1,5 +1,7 @@
 #include "agent/agent.hpp"
 
+#include "base/seeded_bug.hpp"
+
 #include <algorithm>
 
 namespace hanse {
@@ -36,7 +38,7 @@ AgentTable::AgentTable() {
   tenants_.push_back(0);
   kinds_.push_back(AgentKind::group);
   depths_.push_back(0);
-  revoked_.push_back(0);
+  stopped_.push_back(0);
   permissions_.push_back(permissions_all);
   budgets_.push_back(budget_unlimited);
   live_cache_.push_back(0);
@@ -70,9 +72,9 @@ void AgentTable::check_add(const AgentsAdded& added) const {
   const uint32_t parent = index_of(added.parent);
   if (!live(parent))
     throw Error(ErrorCode::revoked, "parent", "it or one of its parents was revoked", added.parent);
-  if (depths_[parent] >= delegation_depth_max)
+  if (depths_[parent] >= depth_max(parent))
     throw Error(ErrorCode::delegation_depth, "parent", uint64_t(depths_[parent]) + 1,
-                delegation_depth_max, added.parent);
+                depth_max(parent), added.parent);
   if (added.permissions != permissions_all && (added.permissions & ~permissions_[parent]) != 0)
     throw Error(ErrorCode::attenuation_violation, "permissions",
                 "bits " + std::to_string(added.permissions & ~permissions_[parent]) +
@@ -116,10 +118,14 @@ uint32_t AgentTable::apply_add(const AgentsAdded& added) {
   tenants_.resize(size, tenants_[parent]);
   kinds_.resize(size, added.kind);
   depths_.resize(size, depth);
-  revoked_.resize(size, 0);
+  stopped_.resize(size, 0);
   permissions_.resize(size, permissions);
   budgets_.resize(size, budget);
   live_cache_.resize(size, 0);
+  if (depth_max(parent) != delegation_depth_max) {
+    depth_max_.resize(first, uint8_t(delegation_depth_max));
+    depth_max_.resize(size, uint8_t(depth_max(parent)));
+  }
   for (uint32_t i = 0; i < added.count; ++i) {
     if (is_tenant) tenants_[first + i] = first + i;
     hash_.mark(first + i);
@@ -145,9 +151,19 @@ void AgentTable::apply_name(uint32_t index, std::string name) {
 }
 
 void AgentTable::apply_revoke(uint32_t index) {
-  if (revoked_[index]) return;
-  revoked_[index] = 1;
+  if ((stopped_[index] & revoked_bit) != 0) return;
+  stopped_[index] |= revoked_bit;
   hash_.mark(index);
+  bump_epoch();
+}
+
+void AgentTable::apply_pause(uint32_t index, bool paused) {
+  stopped_[index] = uint8_t(paused ? stopped_[index] | paused_bit : stopped_[index] & ~paused_bit);
+  hash_.mark(index);
+  bump_epoch();
+}
+
+void AgentTable::bump_epoch() {
   ++epoch_;
   if (live_stamp() == 0) {
     // Stamps have 31 bits. Once they are used up every cached answer is dropped.
@@ -157,21 +173,21 @@ void AgentTable::apply_revoke(uint32_t index) {
 }
 
 bool AgentTable::live_uncached(uint32_t index) const {
-  const bool answer = revoked_ancestor(index) == index_none;
+  const bool answer = stopped_ancestor(index, revoked_bit | paused_bit) == index_none;
   live_cache_[index] = live_stamp() << 1 | uint32_t(answer);
   return answer;
 }
 
-uint32_t AgentTable::revoked_ancestor(uint32_t index) const {
-  for (uint32_t at = index; at != index_none; at = parents_[at])
-    if (revoked_[at]) return at;
+uint32_t AgentTable::stopped_ancestor(uint32_t index, uint8_t bits) const {
+  for (uint32_t at = index; at != index_none; at = HANSE_SEEDED_BUG(51) ? index_none : parents_[at])
+    if ((stopped_[at] & bits) != 0) return at;
   return index_none;
 }
 
 bool AgentTable::within(uint32_t index, uint32_t ancestor) const {
   uint32_t at = index;
   while (depths_[at] > depths_[ancestor]) at = parents_[at];
-  return at == ancestor;
+  return at == ancestor || (HANSE_SEEDED_BUG(52) && parents_[at] == parents_[ancestor]);
 }
 
 std::string_view AgentTable::name(uint32_t index) const {
@@ -199,6 +215,8 @@ AgentInfo AgentTable::info(uint32_t index) const {
   info.permissions = permissions_[index];
   info.budget_max = budgets_[index];
   info.live = live(index);
+  info.paused = paused_ancestor(index) != index_none;
+  info.depth_max = depth_max(index);
   info.name = name(index);
   if (index < identity_of_.size() && identity_of_[index] != index_none)
     info.identity = identities_[identity_of_[index]];
@@ -213,18 +231,22 @@ Digest AgentTable::state_hash() const {
     writer.put(kinds_[index]);
     writer.put(permissions_[index]);
     writer.put(budgets_[index]);
-    writer.put(revoked_[index]);
+    writer.put(stopped_[index]);
     writer.put_text(name(index));
-    writer.put(uint8_t(has_identity));
+    // What a journal without such a narrowing hashed must stay what it was.
+    const bool narrowed = depth_max(index) != delegation_depth_max;
+    writer.put(uint8_t(uint8_t(has_identity) | (narrowed ? 2 : 0)));
+    if (narrowed) writer.put(uint8_t(depth_max(index)));
     if (has_identity) writer.put_digest(identities_[identity_of_[index]]);
   });
 }
 
 uint64_t AgentTable::memory_bytes() const {
   uint64_t bytes = vector_bytes(parents_) + vector_bytes(tenants_) + vector_bytes(kinds_) +
-                   vector_bytes(depths_) + vector_bytes(revoked_) + vector_bytes(permissions_) +
-                   vector_bytes(budgets_) + vector_bytes(live_cache_) + vector_bytes(name_of_) +
-                   vector_bytes(identity_of_) + vector_bytes(names_) + vector_bytes(identities_);
+                   vector_bytes(depths_) + vector_bytes(stopped_) + vector_bytes(depth_max_) +
+                   vector_bytes(permissions_) + vector_bytes(budgets_) + vector_bytes(live_cache_) +
+                   vector_bytes(name_of_) + vector_bytes(identity_of_) + vector_bytes(names_) +
+                   vector_bytes(identities_);
   return bytes + by_name_.memory_bytes() + by_parent_and_name_.memory_bytes();
 }
 

@@ -30,6 +30,9 @@ namespace hanse {
   X(1017, forked, "Forked", invalid)                                      \
   X(1018, read_only, "ReadOnly", invalid)                                 \
   X(1019, policy_lockout, "PolicyLockout", invalid)                       \
+  X(1020, window_mismatch, "WindowMismatch", invalid)                     \
+  X(1021, delegation_cycle, "DelegationCycle", invalid)                   \
+  X(1022, broken_lineage, "BrokenLineage", invalid)                       \
   X(2001, unknown_agent, "UnknownAgent", not_found)                       \
   X(2002, unknown_space, "UnknownSpace", not_found)                       \
   X(2003, unknown_offer, "UnknownOffer", not_found)                       \
@@ -39,6 +42,8 @@ namespace hanse {
   X(2007, unknown_latent, "UnknownLatent", not_found)                     \
   X(2008, unknown_event, "UnknownEvent", not_found)                       \
   X(2009, no_feasible_agent, "NoFeasibleAgent", not_found)                \
+  X(2010, no_receipt, "NoReceipt", not_found)                             \
+  X(2011, unknown_role, "UnknownRole", not_found)                         \
   X(2101, stale_version, "StaleVersion", conflict)                        \
   X(2102, idempotency_conflict, "IdempotencyConflict", conflict)          \
   X(2103, already_resolved, "AlreadyResolved", conflict)                  \
@@ -51,11 +56,20 @@ namespace hanse {
   X(2110, key_expired, "KeyExpired", conflict)                            \
   X(2111, account_closed, "AccountClosed", conflict)                      \
   X(2112, account_exists, "AccountExistsDifferent", conflict)             \
+  X(2113, identity_fork, "IdentityFork", conflict)                        \
+  X(2114, already_rated, "AlreadyRated", conflict)                        \
+  X(2115, approval_stale, "ApprovalStale", conflict)                      \
   X(3001, policy_denied, "PolicyDenied", denied)                          \
   X(3002, revoked, "Revoked", denied)                                     \
   X(3003, lease_expired, "LeaseExpired", denied)                          \
   X(3004, not_permitted, "NotPermitted", denied)                          \
   X(3005, verifier_required, "VerifierRequired", denied)                  \
+  X(3006, key_retired, "KeyRetired", denied)                              \
+  X(3007, bad_signature, "BadSignature", denied)                          \
+  X(3008, role_missing, "RoleMissing", denied)                            \
+  X(3009, self_dealing, "SelfDealing", denied)                            \
+  X(3010, approval_expired, "ApprovalExpired", denied)                    \
+  X(3011, paused, "Paused", denied)                                       \
   X(4001, insufficient_funds, "InsufficientFunds", budget)                \
   X(4002, exceeds_hold, "ExceedsHold", budget)                            \
   X(4003, amount_overflow, "AmountOverflow", budget)                      \

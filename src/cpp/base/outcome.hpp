@@ -29,7 +29,10 @@ namespace hanse {
   X(20, dropped)   /* by the policy of a full box: a dead letter */      \
   X(21, coalesced) /* replaced by a newer one of its key */              \
   X(22, cancelled)                                                       \
-  X(23, undeliverable)
+  X(23, undeliverable)                                                   \
+  X(24, pending) /* reserved, and waiting for a person's approval */     \
+  X(25, role_missing)                                                    \
+  X(26, paused)
 
 enum class Outcome : uint8_t {
 #define HANSE_X(number, name) name = number,

@@ -62,6 +62,7 @@ hanse_status hanse_agent_revoke(hanse_kernel* kernel, hanse_id actor, hanse_id a
   return guard([&] {
     Kernel& in = open_kernel(kernel);
     const Position position = in.revoke(actor_of(in, actor), agent);
+    kernel->revoked.store(true);
     if (position_out != nullptr) *position_out = position;
     return 0;
   });

@@ -2,8 +2,11 @@
 // structs that can grow, and the pointers that must be there.
 #pragma once
 
+#include <atomic>
 #include <cstring>
+#include <deque>
 #include <memory>
+#include <mutex>
 #include <new>
 #include <string>
 #include <unordered_map>
@@ -28,6 +31,12 @@ struct Answer {
   std::vector<uint8_t> payload;
 };
 
+// Who is told how a request ended, in hanse_run.
+struct Waiter {
+  hanse_reply_handler then = nullptr;
+  void* context = nullptr;
+};
+
 struct Native {
   hanse_kernel* kernel = nullptr;
   hanse_handler handler = nullptr;
@@ -42,9 +51,13 @@ struct hanse_kernel {
   hanse::MessageBatch batch;
   std::vector<hanse::Delivery> deliveries;
   std::unordered_map<hanse::AgentId, hanse::c::Held> held;
+  std::mutex natives_mutex;  // handlers of shards set them, too
   std::unordered_map<hanse::AgentId, std::unique_ptr<hanse::c::Native>> natives;
   std::unique_ptr<hanse::RequestTable> requests;  // made by the first hanse_ask
   std::unordered_map<uint64_t, hanse::c::Answer> answers;
+  std::unordered_map<uint64_t, hanse::c::Waiter> waiters;  // of requests that wait or have ended
+  std::deque<uint64_t> ended;                              // of those, in order
+  std::atomic<bool> revoked{false};  // an agent, since hanse_run looked at who waits
 };
 
 namespace hanse::c {

@@ -7,7 +7,7 @@ namespace {
 
 // The layout that callers have compiled in. Fields are appended, and the minimum in check_size
 // stays what it was.
-static_assert(sizeof(hanse_kernel_options) == 40);
+static_assert(sizeof(hanse_kernel_options) == 48);
 static_assert(sizeof(hanse_feasible) == 72);
 static_assert(sizeof(hanse_found) == 24);
 static_assert(sizeof(hanse_delivery) == 152);
@@ -46,6 +46,9 @@ KernelOptions options_of(const char* directory, const hanse_kernel_options* give
   options.seed = from.seed;
   options.fee_basis_points = from.fee_basis_points;
   options.read_only = flag_of(from.read_only, "options.read_only");
+  expect_zero(from.zero, "options.zero");
+  if (from.shards > 64) throw Error(ErrorCode::out_of_range, "options.shards", from.shards, 64);
+  options.shard_count = from.shards == 0 ? 1 : from.shards;
   return options;
 }
 
@@ -129,7 +132,7 @@ hanse_status hanse_state_hash(hanse_kernel* kernel, uint8_t* hash_out) {
 hanse_status hanse_verify(const char* directory, hanse_verification* verification_out) {
   return guard([&] {
     check_size(verification_out, "verification_out");
-    const KernelVerification found = verify_directory(&required(directory, "directory"), {});
+    const KernelVerification found = verify_directory(&required(directory, "directory"), 1, {});
     hanse_verification out{};
     out.balanced = found.balanced;
     out.record_count = found.journal.count;

@@ -67,6 +67,9 @@ typedef enum hanse_error {
   hanse_error_forked = 1017,
   hanse_error_read_only = 1018,
   hanse_error_policy_lockout = 1019,
+  hanse_error_window_mismatch = 1020,
+  hanse_error_delegation_cycle = 1021,
+  hanse_error_broken_lineage = 1022,
   hanse_error_unknown_agent = 2001,
   hanse_error_unknown_space = 2002,
   hanse_error_unknown_offer = 2003,
@@ -76,6 +79,8 @@ typedef enum hanse_error {
   hanse_error_unknown_latent = 2007,
   hanse_error_unknown_event = 2008,
   hanse_error_no_feasible_agent = 2009,
+  hanse_error_no_receipt = 2010,
+  hanse_error_unknown_role = 2011,
   hanse_error_stale_version = 2101,
   hanse_error_idempotency_conflict = 2102,
   hanse_error_already_resolved = 2103,
@@ -88,11 +93,20 @@ typedef enum hanse_error {
   hanse_error_key_expired = 2110,
   hanse_error_account_closed = 2111,
   hanse_error_account_exists = 2112,
+  hanse_error_identity_fork = 2113,
+  hanse_error_already_rated = 2114,
+  hanse_error_approval_stale = 2115,
   hanse_error_policy_denied = 3001,
   hanse_error_revoked = 3002,
   hanse_error_lease_expired = 3003,
   hanse_error_not_permitted = 3004,
   hanse_error_verifier_required = 3005,
+  hanse_error_key_retired = 3006,
+  hanse_error_bad_signature = 3007,
+  hanse_error_role_missing = 3008,
+  hanse_error_self_dealing = 3009,
+  hanse_error_approval_expired = 3010,
+  hanse_error_paused = 3011,
   hanse_error_insufficient_funds = 4001,
   hanse_error_exceeds_hold = 4002,
   hanse_error_amount_overflow = 4003,
@@ -144,7 +158,10 @@ typedef enum hanse_outcome {
   hanse_outcome_dropped = 20,   /* by the policy of a full box: a dead letter */
   hanse_outcome_coalesced = 21, /* replaced by a newer one of its key */
   hanse_outcome_cancelled = 22,
-  hanse_outcome_undeliverable = 23
+  hanse_outcome_undeliverable = 23,
+  hanse_outcome_pending = 24, /* reserved, and waiting for a person's approval */
+  hanse_outcome_role_missing = 25,
+  hanse_outcome_paused = 26
 } hanse_outcome;
 
 /* --- the library and its errors; these four never fail */
@@ -177,6 +194,8 @@ typedef struct hanse_kernel_options {
   uint64_t seed;
   uint32_t fee_basis_points; /* of a worker's fee; fixed when the journal is created */
   uint32_t read_only;        /* 1: never writes */
+  uint32_t shards;           /* of the mailboxes: see hanse_shard_run; 0: 1, at most 64 */
+  uint32_t zero;
 } hanse_kernel_options;
 
 /* directory: NULL for memory only. options: NULL for the defaults. On 0 the caller owns *kernel_out

@@ -95,6 +95,27 @@ HANSE_API hanse_status hanse_on(hanse_kernel* kernel, hanse_id agent, hanse_hand
 /* Up to count_max messages, those sent meanwhile included. handled_out: how many; or NULL. */
 HANSE_API hanse_status hanse_run(hanse_kernel* kernel, uint32_t count_max, uint32_t* handled_out);
 
+/* --- shards: with hanse_kernel_options.shards above 1. Shard 0 is the thread that owns the boxes,
+ * and where all agents are unless their parent was placed elsewhere. The others run native
+ * handlers, each on a thread that calls hanse_shard_run. What a handler sends to another shard goes
+ * by a ring, in order, and leaves at the end of a turn. Topics, and the answers to requests, are
+ * shard 0's. */
+
+/* The children of `group`, those to come too, and what waits for them move to a shard; those that
+ * run rest meanwhile. Error wrong_thread: another thread owns the boxes of shard 0;
+ * illegal_transition: inside of a handler. */
+HANSE_API hanse_status hanse_shard_place(hanse_kernel* kernel, hanse_id actor, hanse_id group,
+                                         uint32_t shard);
+HANSE_API hanse_status hanse_shard_of(hanse_kernel* kernel, hanse_id agent, uint32_t* shard_out);
+/* Returns after hanse_shards_stop or hanse_close. Set handlers with hanse_on before it. Error
+ * out_of_range: 0, or there is none; wrong_thread: another thread runs it. */
+HANSE_API hanse_status hanse_shard_run(hanse_kernel* kernel, uint32_t shard);
+/* One turn of it, on this thread. handled_out: or NULL. */
+HANSE_API hanse_status hanse_shard_turn(hanse_kernel* kernel, uint32_t shard,
+                                        uint32_t* handled_out);
+/* For good. Any thread. */
+HANSE_API hanse_status hanse_shards_stop(hanse_kernel* kernel);
+
 /* --- requests: each ends exactly once */
 
 typedef enum hanse_request_end {
@@ -131,6 +152,16 @@ typedef struct hanse_reply {
 HANSE_API hanse_status hanse_reply_fetch(hanse_kernel* kernel, uint64_t request,
                                          hanse_reply* reply_out, void* buffer, size_t buffer_size);
 
+/* As hanse_ask; how it ended is not fetched but told: inside the next hanse_run, once. `payload` is
+ * valid until it returns. It may call what a hanse_handler may, and hanse_ask. */
+typedef void (*hanse_reply_handler)(void* context, hanse_kernel* kernel, uint64_t request,
+                                    const hanse_reply* reply, const void* payload);
+HANSE_API hanse_status hanse_ask_then(hanse_kernel* kernel, hanse_id actor, hanse_id to,
+                                      const void* payload, size_t payload_size,
+                                      const hanse_message_options* options,
+                                      hanse_reply_handler then, void* context,
+                                      uint64_t* request_out);
+
 /* --- topics: any number */
 
 HANSE_API hanse_status hanse_subscribe(hanse_kernel* kernel, hanse_id agent, uint64_t topic);
@@ -141,7 +172,13 @@ HANSE_API hanse_status hanse_subscribe_prefix(hanse_kernel* kernel, hanse_id age
 HANSE_API hanse_status hanse_unsubscribe(hanse_kernel* kernel, hanse_id agent, uint64_t topic);
 HANSE_API hanse_status hanse_unsubscribe_prefix(hanse_kernel* kernel, hanse_id agent,
                                                 uint64_t prefix, uint32_t bits);
-/* accepted_out: how many subscribers' boxes took it; or NULL. */
+/* A consumer group of the topic: of each group one member gets each message, in turns; one whose
+ * box refuses is passed over for this message. hanse_outcome_unknown: it was no member. */
+HANSE_API hanse_status hanse_group_join(hanse_kernel* kernel, hanse_id agent, uint64_t topic,
+                                        uint64_t group);
+HANSE_API hanse_status hanse_group_leave(hanse_kernel* kernel, hanse_id agent, uint64_t topic,
+                                         uint64_t group);
+/* accepted_out: how many boxes of subscribers and of members took it; or NULL. */
 HANSE_API hanse_status hanse_publish_topic(hanse_kernel* kernel, hanse_id actor, uint64_t topic,
                                            const void* payload, size_t payload_size,
                                            const hanse_message_options* options,
@@ -178,9 +215,12 @@ typedef struct hanse_mailbox_counters {
   uint64_t published, resent;
 } hanse_mailbox_counters;
 
-/* Any thread. */
+/* Of all shards. Any thread. */
 HANSE_API hanse_status hanse_mailbox_count(hanse_kernel* kernel,
                                            hanse_mailbox_counters* counters_out);
+/* Of one: accepted is what was sent from it. */
+HANSE_API hanse_status hanse_shard_count(hanse_kernel* kernel, uint32_t shard,
+                                         hanse_mailbox_counters* counters_out);
 
 typedef struct hanse_dead_letter {
   uint32_t size_bytes;

@@ -44,6 +44,22 @@ hanse_message message_from(const Delivery& delivery) {
   return out;
 }
 
+hanse_mailbox_counters counters_from(const MailboxCounters& from) {
+  hanse_mailbox_counters out{};
+  out.accepted = from.accepted, out.handled = from.handled, out.expired = from.expired;
+  out.cancelled = from.cancelled, out.dead = from.dead, out.queued = from.queued;
+  out.refused_full = from.refused_full, out.refused_unknown = from.refused_unknown;
+  out.refused_too_large = from.refused_too_large, out.refused_other = from.refused_other;
+  for (size_t lane = 0; lane < lane_count; ++lane) {
+    out.lane_entered[lane] = from.lanes[lane].entered;
+    out.lane_handled[lane] = from.lanes[lane].handled;
+    out.lane_ended[lane] = from.lanes[lane].ended;
+    out.lane_queued[lane] = from.lanes[lane].queued;
+  }
+  out.published = from.published, out.resent = from.resent;
+  return out;
+}
+
 // Known to the boxes, which this thread owns from now on.
 MailboxTable& boxes_of(hanse_kernel* kernel) {
   Kernel& in = open_kernel(kernel);
@@ -225,14 +241,28 @@ hanse_status hanse_unsubscribe_prefix(hanse_kernel* kernel, hanse_id agent, uint
   return guard([&] { return found(boxes_of(kernel).unsubscribe_prefix(agent, prefix, bits)); });
 }
 
+hanse_status hanse_group_join(hanse_kernel* kernel, hanse_id agent, uint64_t topic,
+                              uint64_t group) {
+  return guard([&]() -> hanse_status {
+    boxes_of(kernel).join_group(agent, topic, group);
+    return 0;
+  });
+}
+
+hanse_status hanse_group_leave(hanse_kernel* kernel, hanse_id agent, uint64_t topic,
+                               uint64_t group) {
+  return guard([&] { return found(boxes_of(kernel).leave_group(agent, topic, group)); });
+}
+
 hanse_status hanse_publish_topic(hanse_kernel* kernel, hanse_id actor, uint64_t topic,
                                  const void* payload, size_t payload_size,
                                  const hanse_message_options* options, uint64_t* accepted_out) {
   return guard([&]() -> hanse_status {
     Kernel& in = open_kernel(kernel);
-    std::vector<Outcome> outcomes;
-    const size_t accepted = in.publish(topic, header_of(in, actor, HANSE_ID_NONE, options),
-                                       bytes_of(payload, payload_size, "payload"), outcomes);
+    std::vector<Outcome> outcomes, groups;
+    const size_t accepted =
+        in.publish(topic, header_of(in, actor, HANSE_ID_NONE, options),
+                   bytes_of(payload, payload_size, "payload"), outcomes, groups);
     if (accepted_out != nullptr) *accepted_out = accepted;
     return 0;
   });
@@ -245,7 +275,8 @@ hanse_status hanse_box_set(hanse_kernel* kernel, hanse_id agent, const hanse_box
     if (from.policy < hanse_box_reject || from.policy > hanse_box_coalesce)
       throw Error(ErrorCode::out_of_range, "options.policy",
                   std::to_string(from.policy) + " is no hanse_box_policy");
-    boxes_of(kernel).set_box(agent, {BoxPolicy(from.policy), from.capacity_messages});
+    const BoxOptions options{BoxPolicy(from.policy), from.capacity_messages};
+    open_kernel(kernel).at_box(agent, [&](MailboxTable& boxes) { boxes.set_box(agent, options); });
     return 0;
   });
 }
@@ -253,20 +284,16 @@ hanse_status hanse_box_set(hanse_kernel* kernel, hanse_id agent, const hanse_box
 hanse_status hanse_mailbox_count(hanse_kernel* kernel, hanse_mailbox_counters* counters_out) {
   return guard([&] {
     check_size(counters_out, "counters_out");
-    const MailboxCounters from = open_kernel(kernel).mailboxes().counters();
-    hanse_mailbox_counters out{};
-    out.accepted = from.accepted, out.handled = from.handled, out.expired = from.expired;
-    out.cancelled = from.cancelled, out.dead = from.dead, out.queued = from.queued;
-    out.refused_full = from.refused_full, out.refused_unknown = from.refused_unknown;
-    out.refused_too_large = from.refused_too_large, out.refused_other = from.refused_other;
-    for (size_t lane = 0; lane < lane_count; ++lane) {
-      out.lane_entered[lane] = from.lanes[lane].entered;
-      out.lane_handled[lane] = from.lanes[lane].handled;
-      out.lane_ended[lane] = from.lanes[lane].ended;
-      out.lane_queued[lane] = from.lanes[lane].queued;
-    }
-    out.published = from.published, out.resent = from.resent;
-    write_struct(out, *counters_out);
+    write_struct(counters_from(open_kernel(kernel).mailbox_counters()), *counters_out);
+    return 0;
+  });
+}
+
+hanse_status hanse_shard_count(hanse_kernel* kernel, uint32_t shard,
+                               hanse_mailbox_counters* counters_out) {
+  return guard([&] {
+    check_size(counters_out, "counters_out");
+    write_struct(counters_from(open_kernel(kernel).shard_report(shard).counters), *counters_out);
     return 0;
   });
 }

@@ -23,6 +23,29 @@ void run_native(void* context, MailboxTable&, const Message& message) {
   native.handler(native.context, native.kernel, &given);
 }
 
+void keep_answer(hanse_kernel& handle, uint64_t request, RequestEnd how, Bytes payload) {
+  handle.answers[request] = {how, {payload.begin(), payload.end()}};
+  if (handle.waiters.contains(request)) handle.ended.push_back(request);
+}
+
+// What is due, and what will never be answered since its message ended otherwise.
+void end_what_is_due(hanse_kernel& handle) {
+  Kernel& kernel = *handle.kernel;
+  RequestTable& table = *handle.requests;
+  std::vector<EndedRequest> ended;
+  std::vector<Undelivered> undelivered;
+  kernel.take_undelivered(undelivered);
+  for (const Undelivered& one : undelivered) {
+    const bool late = one.reason == Outcome::expired;
+    table.end_tree(one.request, late ? RequestEnd::expired : RequestEnd::undeliverable, ended);
+  }
+  table.expire(kernel.clock().now_ns(), expiries_per_call_max, ended);
+  for (const EndedRequest& one : ended) {
+    kernel.mailboxes().cancel(one.to, one.number);
+    keep_answer(handle, one.number, one.end, {});
+  }
+}
+
 // The table, with what is due ended. Owner thread.
 RequestTable& requests_of(hanse_kernel& handle) {
   Kernel& kernel = open_kernel(&handle);
@@ -36,12 +59,7 @@ RequestTable& requests_of(hanse_kernel& handle) {
     options.key_high = kernel.clock().now_ns() ^ reinterpret_cast<uintptr_t>(&handle);
     handle.requests = std::make_unique<RequestTable>(options);
   }
-  std::vector<EndedRequest> ended;
-  handle.requests->expire(kernel.clock().now_ns(), expiries_per_call_max, ended);
-  for (const EndedRequest& one : ended) {
-    kernel.mailboxes().cancel(one.to, one.number);
-    handle.answers[one.number] = {one.end, {}};
-  }
+  end_what_is_due(handle);
   return *handle.requests;
 }
 
@@ -49,7 +67,7 @@ hanse_status end_request(hanse_kernel* kernel, uint64_t request, RequestEnd how,
   open_kernel(kernel);
   RequestTable& table = requests_of(*kernel);
   if (!table.end(request, how)) return hanse_outcome_unknown;
-  kernel->answers[request] = {how, {payload.begin(), payload.end()}};
+  keep_answer(*kernel, request, how, payload);
   return hanse_outcome_ok;
 }
 
@@ -59,7 +77,59 @@ void end_if_undeliverable(hanse_kernel& handle, RequestTable& table, uint64_t re
   if (kernel.agent(kernel.root(), table.receiver(request)).live) return;
   std::vector<EndedRequest> ended;
   table.end_tree(request, RequestEnd::undeliverable, ended);
-  for (const EndedRequest& one : ended) handle.answers[one.number] = {one.end, {}};
+  for (const EndedRequest& one : ended) keep_answer(handle, one.number, one.end, {});
+}
+
+hanse_status ask(hanse_kernel* kernel, hanse_id actor, hanse_id to, Bytes payload,
+                 const hanse_message_options* options, const Waiter& waiter,
+                 uint64_t* request_out) {
+  Kernel& in = open_kernel(kernel);
+  required(request_out, "request_out") = 0;
+  MessageHeader header = header_of(in, actor, to, options);
+  header.kind = MessageKind::request;
+  RequestTable& table = requests_of(*kernel);
+  if (kernel->answers.size() + table.counters().waiting >= requests_max) return hanse_outcome_full;
+  header.request = table.open(to, header.deadline_ns, options == nullptr ? 0 : options->parent);
+  if (header.request == 0) return hanse_outcome_full;
+  if (waiter.then != nullptr) kernel->waiters[header.request] = waiter;
+  const Outcome outcome = in.send(header, payload);
+  if (outcome == Outcome::ok) {
+    *request_out = header.request;
+  } else {
+    table.end(header.request, RequestEnd::undeliverable);
+    kernel->waiters.erase(header.request);
+  }
+  return hanse_status(outcome);
+}
+
+// Those that have ended so far; what their handlers end is told by the next run.
+void tell_ended(hanse_kernel& handle) {
+  if (!handle.requests) return;
+  end_what_is_due(handle);
+  if (handle.revoked.exchange(false)) {
+    std::vector<uint64_t> waiting;
+    for (const auto& [request, waiter] : handle.waiters)
+      if (handle.requests->waiting(request)) waiting.push_back(request);
+    for (const uint64_t request : waiting)
+      if (handle.requests->waiting(request))
+        end_if_undeliverable(handle, *handle.requests, request);
+  }
+  for (size_t count = handle.ended.size(); count != 0 && !handle.ended.empty(); --count) {
+    const uint64_t request = handle.ended.front();
+    handle.ended.pop_front();
+    const auto waiting = handle.waiters.find(request);
+    const auto found = handle.answers.find(request);
+    if (waiting == handle.waiters.end() || found == handle.answers.end()) continue;
+    const Waiter waiter = waiting->second;
+    const Answer answer = std::move(found->second);
+    handle.waiters.erase(waiting);
+    handle.answers.erase(found);
+    hanse_reply reply{};
+    reply.size_bytes = sizeof reply;
+    reply.end = int32_t(answer.end);
+    reply.payload_size = answer.payload.size();
+    waiter.then(waiter.context, &handle, request, &reply, answer.payload.data());
+  }
 }
 
 }  // namespace
@@ -69,16 +139,15 @@ extern "C" {
 hanse_status hanse_on(hanse_kernel* kernel, hanse_id agent, hanse_handler handler, void* context) {
   return guard([&] {
     Kernel& in = open_kernel(kernel);
-    in.own_flow();
     (void)in.agent(in.root(), agent);
-    if (handler == nullptr) {
-      in.mailboxes().set_native(agent, nullptr, nullptr);
+    std::unique_ptr<Native> native;
+    if (handler != nullptr) native = std::make_unique<Native>(Native{kernel, handler, context});
+    in.set_native(agent, native ? &run_native : nullptr, native.get());
+    const std::lock_guard lock(kernel->natives_mutex);
+    if (native)
+      kernel->natives[agent].swap(native);
+    else
       kernel->natives.erase(agent);
-      return 0;
-    }
-    auto native = std::make_unique<Native>(Native{kernel, handler, context});
-    in.mailboxes().set_native(agent, &run_native, native.get());
-    kernel->natives[agent] = std::move(native);
     return 0;
   });
 }
@@ -87,6 +156,7 @@ hanse_status hanse_run(hanse_kernel* kernel, uint32_t count_max, uint32_t* handl
   return guard([&] {
     const size_t handled = open_kernel(kernel).run_native(count_max);
     if (handled_out != nullptr) *handled_out = uint32_t(handled);
+    tell_ended(*kernel);
     return 0;
   });
 }
@@ -95,22 +165,18 @@ hanse_status hanse_ask(hanse_kernel* kernel, hanse_id actor, hanse_id to, const 
                        size_t payload_size, const hanse_message_options* options,
                        uint64_t* request_out) {
   return guard([&]() -> hanse_status {
-    Kernel& in = open_kernel(kernel);
-    required(request_out, "request_out") = 0;
     const Bytes bytes = bytes_of(payload, payload_size, "payload");
-    MessageHeader header = header_of(in, actor, to, options);
-    header.kind = MessageKind::request;
-    RequestTable& table = requests_of(*kernel);
-    if (kernel->answers.size() + table.counters().waiting >= requests_max)
-      return hanse_outcome_full;
-    header.request = table.open(to, header.deadline_ns, options == nullptr ? 0 : options->parent);
-    if (header.request == 0) return hanse_outcome_full;
-    const Outcome outcome = in.send(header, bytes);
-    if (outcome == Outcome::ok)
-      *request_out = header.request;
-    else
-      table.end(header.request, RequestEnd::undeliverable);
-    return hanse_status(outcome);
+    return ask(kernel, actor, to, bytes, options, {}, request_out);
+  });
+}
+
+hanse_status hanse_ask_then(hanse_kernel* kernel, hanse_id actor, hanse_id to, const void* payload,
+                            size_t payload_size, const hanse_message_options* options,
+                            hanse_reply_handler then, void* context, uint64_t* request_out) {
+  return guard([&]() -> hanse_status {
+    const Bytes bytes = bytes_of(payload, payload_size, "payload");
+    if (then == nullptr) throw Error(ErrorCode::empty, "then", "is NULL");
+    return ask(kernel, actor, to, bytes, options, {then, context}, request_out);
   });
 }
 
@@ -136,7 +202,7 @@ hanse_status hanse_cancel(hanse_kernel* kernel, uint64_t request) {
       return hanse_outcome_unknown;
     for (const EndedRequest& one : ended) {
       in.mailboxes().cancel(one.to, one.number);
-      kernel->answers[one.number] = {one.end, {}};
+      keep_answer(*kernel, one.number, one.end, {});
     }
     return hanse_outcome_ok;
   });

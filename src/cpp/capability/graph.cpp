@@ -104,6 +104,11 @@ void Graph::update(std::span<const uint32_t> rows, uint32_t threads) {
               for (uint64_t i = from; i < to; ++i) own.insert(inserted[first + i]);
             });
   sweep(removed_count * slots_a_removal, threads);
+  parts.memory_bytes.store(
+      uint64_t(codes_.slot_end()) * (parts.edges.stride_bytes() + parts.parents.stride_bytes()) +
+          parts.node_of_row.capacity() * sizeof(uint32_t) +
+          parts.removed.capacity() * sizeof(Parts::Removed),
+      std::memory_order_relaxed);
 }
 
 void Graph::sweep(uint64_t count, uint32_t threads) {
@@ -170,11 +175,12 @@ GraphStats Graph::stats() const {
     for (uint32_t i = 0; i < options_.degree; ++i)
       stats.edge_count += parts.edges_of(slot)[i].load(std::memory_order_relaxed) != 0;
   }
-  stats.memory_bytes = sizeof(Graph) + sizeof(Parts) +
-                       uint64_t(end) * (parts.edges.stride_bytes() + parts.parents.stride_bytes()) +
-                       parts.node_of_row.capacity() * sizeof(uint32_t) +
-                       parts.removed.capacity() * sizeof(Parts::Removed);
+  stats.memory_bytes = memory_bytes();
   return stats;
+}
+
+uint64_t Graph::memory_bytes() const {
+  return sizeof(Graph) + sizeof(Parts) + parts_->memory_bytes.load(std::memory_order_relaxed);
 }
 
 }  // namespace hanse

@@ -93,7 +93,9 @@ class Graph {
   // Rows that the table holds and the graph was told of, but that no path from the entry points
   // reaches: always none. For tests and audits; no update may run meanwhile.
   std::vector<uint32_t> unreachable() const;
-  GraphStats stats() const;
+  GraphStats stats() const;  // counts every edge
+  // As of the last update; waits for nothing.
+  uint64_t memory_bytes() const;
 
  private:
   friend class GraphWalk;

@@ -106,6 +106,7 @@ struct Graph::Parts {
   std::atomic<uint32_t> entry_count{0};
   mutable std::atomic<uint64_t> search_count{0}, hop_count{0}, visit_count{0};
   std::atomic<uint32_t> node_count{0}, removed_count{0};
+  std::atomic<uint64_t> memory_bytes{0};  // as of the last update
 
   // The writer's alone.
   std::mutex writer;

@@ -275,7 +275,7 @@ void CapabilitySpace::make_standing(const Predicate& predicate, uint64_t predica
 uint64_t CapabilitySpace::memory_bytes() const {
   uint64_t bytes = sizeof(CapabilitySpace) + rows.memory_bytes() + standing.memory_bytes();
   if (const Quantised* present = quantised())
-    bytes += present->codes.memory_bytes() + present->graph.stats().memory_bytes;
+    bytes += present->codes.memory_bytes() + present->graph.memory_bytes();
   for (uint32_t b = 0; b < blocks.count(); ++b) {
     bytes += sizeof(RowBlock) + vectors_bytes(stride);
     bytes += blocks[b].skill_slices.load() != nullptr ? sizeof(BitSlices) : 0;

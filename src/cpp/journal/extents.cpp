@@ -1,6 +1,7 @@
 #include "journal/extents.hpp"
 
 #include "base/error.hpp"
+#include "base/seeded_bug.hpp"
 
 namespace hanse {
 
@@ -57,7 +58,7 @@ Digest ExtentStore::put(Bytes bytes) {
       disk_->exists(path) && disk_->open(path, OpenMode::read)->size() == bytes.size();
   if (!held) write_new(path, bytes);
   // Where it was held already, its entry may be as new as that of one just renamed.
-  disk_->sync_directory(extent_directory);
+  if (!HANSE_SEEDED_BUG(3)) disk_->sync_directory(extent_directory);
   return digest;
 }
 
@@ -67,7 +68,7 @@ void ExtentStore::write_new(const std::string& path, Bytes bytes) {
   try {
     const auto file = disk_->open(temporary, OpenMode::create);
     file->write(0, bytes);
-    file->sync();
+    if (!HANSE_SEEDED_BUG(4)) file->sync();
   } catch (const Error&) {
     if (disk_->exists(temporary)) disk_->remove(temporary);
     throw;

@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "base/error.hpp"
+#include "base/seeded_bug.hpp"
 #include "journal/extents.hpp"
 #include "journal/leaf_file.hpp"
 #include "journal/log_index.hpp"
@@ -185,7 +186,7 @@ void SegmentJournal::throw_if_poisoned() const {
 
 void SegmentJournal::poison(const std::string& reason) {
   const std::lock_guard lock(flush_mutex_);
-  if (poisoned_) return;
+  if (poisoned_ || HANSE_SEEDED_BUG(7)) return;
   poison_reason_ = reason;
   poisoned_ = true;
   flushed_.notify_all();
@@ -341,6 +342,7 @@ void SegmentJournal::write_pending() {
     for (uint64_t i = durable_count(); i < end; ++i) leaves_.push_back(tree_.leaf(i));
   }
   if (writing_.empty()) return;
+  if (HANSE_SEEDED_BUG(6)) durable_count_ = end;
   writer_->write(writing_, placements, leaves_, durable_count(), *index_);
   writing_.clear();
   flush_count_.fetch_add(1, std::memory_order_relaxed);
@@ -365,7 +367,7 @@ void SegmentJournal::hash(const PendingRecords& records) {
     for (uint32_t i = 0; i < batch.count; ++i) {
       uint32_t size;
       std::memcpy(&size, payload.data() + at, sizeof(size));
-      record = payload.subspan(at + sizeof(size), size);
+      record = payload.subspan(at + sizeof(size), HANSE_SEEDED_BUG(8) ? size - 1 : size);
       at += sizeof(size) + size;
       if (batch.first_position + i == tree_.count()) tree_.add(merkle_leaf(record));
     }

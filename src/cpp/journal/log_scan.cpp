@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/error.hpp"
+#include "base/seeded_bug.hpp"
 #include "journal/merkle.hpp"
 
 namespace hanse {
@@ -246,7 +247,8 @@ class LogScan {
     const uint64_t offset = segment().end;
     const auto header = intact_batch(*reader_, offset, data_limit());
     if (!header) return false;
-    if (header->first_position != state_.count || !follows(header->previous_hash))
+    if (!HANSE_SEEDED_BUG(12) &&
+        (header->first_position != state_.count || !follows(header->previous_hash)))
       throw_corrupt(current(), offset, "the batch does not follow the one before", state_.count);
     note_watermark(header->watermark, current(), offset);
 
@@ -316,7 +318,7 @@ class LogScan {
 
   // The highest watermark in anything intact behind the end; measures the torn tail on the way.
   uint64_t find_durable_beyond() {
-    uint64_t durable = durable_by_seal_;
+    uint64_t durable = HANSE_SEEDED_BUG(13) ? 0 : durable_by_seal_;
     state_.torn_end = reader_->end_of_data(segment().end, reader_->size());
     state_.torn_bytes = state_.torn_end - segment().end;
     durable = std::max(durable, durable_in(*reader_, segment().end));
@@ -334,6 +336,7 @@ class LogScan {
   }
 
   uint64_t durable_in(SegmentReader& reader, uint64_t from) {
+    if (HANSE_SEEDED_BUG(14)) return 0;
     uint64_t durable = 0;
     for (uint64_t at = from; at + block_size <= reader.size(); at += block_size)
       if (const auto header = intact_batch(reader, at, reader.size()))
@@ -369,6 +372,7 @@ class LogScan {
       throw_corrupt(sealed.number, sealed.size_bytes - block_size,
                     "the seal of the segment is damaged", sealed.end_position);
     }
+    state_.batch_watermark = state_.watermark;
     state_.watermark = std::max(state_.watermark, durable_by_seal_);
   }
 
@@ -383,6 +387,33 @@ class LogScan {
 };
 
 }  // namespace
+
+// A batch says what was durable before it was written; so a segment with its seal is known to be
+// on disk once a batch of a later flush follows it.
+static bool known_durable(const LogState& state, size_t i) {
+  if (i + 1 == state.segments.size()) return false;
+  return state.batch_watermark > state.segments[i + 1].first_position;
+}
+
+// Where what may not be on disk begins in a segment.
+static uint64_t first_in_doubt(const LogState& state, const ScannedSegment& segment) {
+  if (segment.first_position >= state.batch_watermark) return 0;
+  for (size_t i = state.batches.size(); i-- > 0;) {
+    const BatchPlace& batch = state.batches[i];
+    if (batch.segment != segment.number || batch.first_position >= state.batch_watermark) continue;
+    return uint64_t(batch.first_block + batch.block_count) * block_size;
+  }
+  return 0;
+}
+
+static void write_again(File& file, uint64_t from, uint64_t end) {
+  std::vector<uint8_t> bytes;
+  for (uint64_t at = from; at < end; at += bytes.size()) {
+    bytes.resize(size_t(std::min<uint64_t>(end - at, 1 << 20)));
+    file.read(at, bytes);
+    file.write(at, bytes);
+  }
+}
 
 LogState scan_log(Disk& disk, const ScanCallbacks& callbacks, const LogStart* start) {
   return LogScan(disk, callbacks).run(start);
@@ -427,10 +458,20 @@ SegmentHeader read_segment_header(Disk& disk, uint64_t number) {
 }
 
 void sync_survivors(Disk& disk, const LogState& state) {
-  for (const ScannedSegment& segment : state.segments) {
-    const bool known_durable = segment.end_position <= state.watermark;
-    if (!known_durable || &segment == &state.segments.back())
-      disk.open(segment_name(segment.number), OpenMode::read)->sync();
+  for (size_t i = 0; i < state.segments.size(); ++i)
+    if (!known_durable(state, i))
+      disk.open(segment_name(state.segments[i].number), OpenMode::read)->sync();
+  if (state.exists) disk.sync_directory("");
+}
+
+void rewrite_survivors(Disk& disk, const LogState& state) {
+  for (size_t i = 0; i < state.segments.size(); ++i) {
+    if (known_durable(state, i)) continue;
+    const ScannedSegment& segment = state.segments[i];
+    const auto file = disk.open(segment_name(segment.number), OpenMode::write);
+    if (!HANSE_SEEDED_BUG(9)) write_again(*file, first_in_doubt(state, segment), segment.end);
+    if (segment.sealed) write_again(*file, segment.size_bytes - block_size, segment.size_bytes);
+    file->sync();
   }
   if (state.exists) disk.sync_directory("");
 }

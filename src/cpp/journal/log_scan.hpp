@@ -54,6 +54,8 @@ struct LogState {
   std::vector<BatchPlace> batches;
   uint64_t count = 0;
   uint64_t watermark = 0;  // records that were known to be durable when the log was last written
+  // As `watermark`, said by batches alone: a seal proves what it seals and not itself.
+  uint64_t batch_watermark = 0;
   Digest last_hash{};
   uint64_t size_bytes = 0;
   bool closed = false;  // the last thing in it is a closing marker
@@ -93,5 +95,9 @@ std::vector<uint64_t> list_segments(Disk& disk);
 // After a kill without a power cut, part of what was scanned may exist in the page cache alone.
 // Before any of it is called durable, this makes it so.
 void sync_survivors(Disk& disk, const LogState& state);
+// The same, for who may write: after a sync that failed, Linux takes for clean what never reached
+// the disk, and a later sync would pass over it. So what isn't known to be durable, which is the
+// last flush, is written again first.
+void rewrite_survivors(Disk& disk, const LogState& state);
 
 }  // namespace hanse

@@ -5,6 +5,7 @@
 
 #include "base/bytes.hpp"
 #include "base/error.hpp"
+#include "base/seeded_bug.hpp"
 
 namespace hanse {
 
@@ -135,7 +136,7 @@ std::optional<BatchHeader> parse_batch_header(Bytes block, const JournalUuid& uu
   return header;
 }
 
-bool batch_is_intact(Bytes image) { return crc_holds(image); }
+bool batch_is_intact(Bytes image) { return crc_holds(image) || HANSE_SEEDED_BUG(11); }
 
 Digest batch_hash(Bytes image, std::span<const Digest> leaves) {
   Sha256 hash;

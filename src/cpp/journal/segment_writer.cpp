@@ -5,6 +5,7 @@
 
 #include "base/error.hpp"
 #include "base/random.hpp"
+#include "base/seeded_bug.hpp"
 
 namespace hanse {
 
@@ -26,7 +27,7 @@ JournalUuid draw_uuid(uint64_t seed) {
 SegmentWriter::SegmentWriter(std::shared_ptr<Disk> disk, const LogState& state,
                              uint64_t segment_size_bytes_max, uint64_t identity_seed)
     : disk_(std::move(disk)), segment_size_bytes_max_(segment_size_bytes_max) {
-  sync_survivors(*disk_, state);
+  rewrite_survivors(*disk_, state);
   cut_tail(state);
   if (state.exists)
     resume(state);
@@ -36,7 +37,7 @@ SegmentWriter::SegmentWriter(std::shared_ptr<Disk> disk, const LogState& state,
 
 void SegmentWriter::resume(const LogState& state) {
   uuid_ = state.uuid;
-  last_hash_ = state.last_hash;
+  last_hash_ = HANSE_SEEDED_BUG(15) ? Digest{} : state.last_hash;
   closed_ = state.closed;
   const ScannedSegment& last = state.segments.back();
   next_number_ = last.number + 1;
@@ -70,7 +71,7 @@ void SegmentWriter::cut_tail(const LogState& state) {
   }
   if (!state.exists) return;
   const uint64_t end = state.segments.back().end;
-  if (state.torn_end == end) return;
+  if (state.torn_end == end || HANSE_SEEDED_BUG(10)) return;
   const auto file = disk_->open(segment_name(end_number - 1), OpenMode::write);
   const std::vector<uint8_t> zeros(size_t(std::min<uint64_t>(state.torn_end - end, 1 << 20)));
   for (uint64_t at = end; at < state.torn_end; at += zeros.size())
@@ -101,7 +102,7 @@ std::shared_ptr<OpenSegment> SegmentWriter::create_segment(uint64_t number, uint
   try {
     segment->file->allocate(segment->size_bytes);
     segment->file->sync();
-    disk_->sync_directory("");
+    if (!HANSE_SEEDED_BUG(2)) disk_->sync_directory("");
   } catch (const Error&) {
     segment->file.reset();
     disk_->remove(name);
@@ -201,7 +202,8 @@ void SegmentWriter::write(PendingRecords& records, std::span<const Placement> pl
   }
   // The segment written before may have got nothing this time; then its sync has nothing to do.
   if (placements.front().segment != touched.front()) touched.erase(touched.begin());
-  for (const auto& segment : touched) segment->file->sync();
+  for (const auto& segment : touched)
+    if (!HANSE_SEEDED_BUG(1)) segment->file->sync();
   for (size_t i = 0; i < placements.size(); ++i) {
     const PendingBatch& batch = records.batches()[i];
     index.add({.first_position = batch.first_position,
@@ -224,7 +226,7 @@ void SegmentWriter::write_seal(const Seal& seal, uint64_t watermark) {
               .previous_hash = seal.end_hash},
              image);
   seal.segment->file->write(seal.segment->size_bytes - block_size, image);
-  seal.segment->file->sync();
+  if (!HANSE_SEEDED_BUG(5)) seal.segment->file->sync();
 }
 
 void SegmentWriter::note_dropped(uint64_t segment_count, uint64_t size_bytes) {

@@ -27,7 +27,8 @@ struct Change {
   uint64_t offset = 0;           // resize: the new size
   std::vector<uint8_t> bytes{};  // write
   std::string path{}, to{};      // entries
-  // A sync that covered this one failed: the kernel drops such pages, so no later sync saves it.
+  // A sync that covered this one failed: the kernel takes such pages for clean, so no later sync
+  // saves them. Entries are the file system's own journal, which does not forget.
   bool dropped = false;
 };
 
@@ -149,7 +150,7 @@ struct SimulatedDisk::World {
           apply(durable, change);
           continue;
         }
-        change.dropped = true;
+        change.dropped = is_content(change);
       }
       left.push_back(std::move(change));
     }
@@ -230,6 +231,11 @@ SimulatedDisk::~SimulatedDisk() = default;
 void SimulatedDisk::set_faults(const DiskFaults& faults) {
   const std::lock_guard lock(world_->mutex);
   world_->faults = faults;
+}
+
+DiskFaults SimulatedDisk::faults() const {
+  const std::lock_guard lock(world_->mutex);
+  return world_->faults;
 }
 
 uint64_t SimulatedDisk::operations() const {

@@ -28,6 +28,7 @@ class SimulatedDisk final : public Disk {
   ~SimulatedDisk() override;
 
   void set_faults(const DiskFaults& faults);
+  DiskFaults faults() const;
   uint64_t operations() const;
   // A fresh disk with what survived; this one is left as it is.
   std::unique_ptr<SimulatedDisk> recover(Unsynced unsynced, uint64_t seed) const;

@@ -57,6 +57,7 @@ Position Kernel::revoke(AgentId actor, AgentId agent) {
     const uint32_t target = in.within(me, agent);
     if (target == 0) throw Error(ErrorCode::not_permitted, "agent", "the root can't be revoked");
     in.require_policy(me, Action::revoke, target);
+    in.commit_reclaim(me, target);
     AgentRevokedRecord record{target};
     position = in.commit(me, record);
   }
@@ -95,12 +96,13 @@ MemoryReport Kernel::memory() const {
   in.check_open();
   std::lock_guard lock(in.writer);
   MemoryReport report;
-  report.agents = in.agents.memory_bytes();
+  report.agents =
+      in.agents.memory_bytes() + in.identities.memory_bytes() + in.reputation.memory_bytes();
   report.capabilities = in.capabilities.memory_bytes();
   report.ledger = in.ledger.memory_bytes() + in.history_bytes.load();
   report.tasks = in.tasks.memory_bytes();
   report.journal = in.journal->memory_bytes();
-  report.mailboxes = in.flow->mailboxes.memory_bytes() + in.durable.memory_bytes();
+  report.mailboxes = in.flow->memory_bytes() + in.durable.memory_bytes();
   report.latents = in.latents->memory_bytes();
   report.latent_pages = in.latents->status().page_bytes_used;
   return report;

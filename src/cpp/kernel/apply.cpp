@@ -2,6 +2,7 @@
 // Nothing in here can fail after the command's check, but for what the disk does.
 #include <cstring>
 
+#include "base/seeded_bug.hpp"
 #include "kernel/inner.hpp"
 #include "kernel/publication.hpp"
 
@@ -79,7 +80,13 @@ void Kernel::Inner::apply(const Envelope&, Position, RatesSetRecord& record) {
 }
 
 void Kernel::Inner::apply(const Envelope& envelope, Position position, DispatchedRecord& record) {
+  apply_dispatched(envelope, position, record, nullptr);
+}
+
+uint32_t Kernel::Inner::apply_dispatched(const Envelope& envelope, Position position,
+                                         DispatchedRecord& record, TaskMore* more) {
   Task task;
+  if (more != nullptr && !more->rule.empty()) task.state = TaskState::offered;
   task.requester = agents.id_at(record.requester);
   task.worker = agents.id_at(record.worker);
   task.space = record.space;
@@ -103,7 +110,9 @@ void Kernel::Inner::apply(const Envelope& envelope, Position position, Dispatche
   else
     task.payload = std::move(record.payload.bytes);
   for (const ManifestLine& line : record.latents) task.latents.push_back(line.manifest);
+  const bool offered = task.state == TaskState::offered;
   const uint32_t index = tasks.apply_dispatch(std::move(task));
+  if (more != nullptr) tasks.apply_more(index, std::move(*more));
   if (record.row != index_none) capabilities.apply_open(record.space, record.row, 1);
   if (!record.key.empty()) {
     KeyedResult result;
@@ -119,12 +128,13 @@ void Kernel::Inner::apply(const Envelope& envelope, Position position, Dispatche
     result.epoch = record.epoch;
     tasks.apply_key(record.requester, record.key, result);
   }
-  queue_delivery(index, position);
-  rearm(record.deadline_ns);
+  if (!offered) queue_delivery(index, position);
+  rearm(offered ? tasks.more(index)->answer_by_ns : record.deadline_ns);
+  return index;
 }
 
 void Kernel::Inner::apply(const Envelope&, Position position, RefusedRecord& record) {
-  if (record.key.empty()) return;
+  if (record.key.empty() || HANSE_SEEDED_BUG(38)) return;
   KeyedResult result;
   result.body = record.body;
   result.position = position;
@@ -145,7 +155,7 @@ void Kernel::Inner::apply(const Envelope&, Position position, CompletedRecord& r
 
 // The row's slot is free again, wherever the offer is now.
 void Kernel::Inner::release_slot(const Task& task, uint32_t space, uint32_t agent, uint32_t offer) {
-  if (task.version == 0) return;
+  if (task.version == 0 || HANSE_SEEDED_BUG(39)) return;
   const uint32_t row = capabilities.row_find(space, agent, offer);
   if (row != index_none) capabilities.apply_open(space, row, -1);
 }
@@ -157,7 +167,7 @@ void Kernel::Inner::settle_task(uint32_t index, HoldState state) {
   drop_latents(index);
 }
 
-void Kernel::Inner::apply(const Envelope&, Position position, JudgedRecord& record) {
+void Kernel::Inner::apply(const Envelope& envelope, Position position, JudgedRecord& record) {
   const Task& task = tasks.at(record.task);
   const AgentId verifier = record.verifier == index_none ? id_none : agents.id_at(record.verifier);
   switch (Verdict(record.verdict)) {
@@ -169,9 +179,11 @@ void Kernel::Inner::apply(const Envelope&, Position position, JudgedRecord& reco
         ledger.apply_draw(task.hold, record.house,
                           ledger.apply_account(0, task.unit, AccountPurpose::fees));
       settle_task(record.task, HoldState::posted);
+      apply_verdict(envelope, record.task, true, record.house);
       tasks.apply_accept(record.task, verifier, record.fee, position);
       return;
     case Verdict::reject:
+      apply_verdict(envelope, record.task, false, 0);
       tasks.apply_reject(record.task, verifier, position);
       return;
     case Verdict::withdraw:
@@ -231,6 +243,14 @@ std::shared_ptr<const Program> Kernel::Inner::compile(std::string_view text) con
 ConceptHashes Kernel::Inner::state_hash() const {
   ConceptHashes hashes;
   hashes.agent = agents.state_hash();
+  if (!identities.empty() || !reputation.empty() || !attention.empty()) {
+    ByteWriter more;
+    more.put_digest(hashes.agent);
+    more.put_digest(identities.state_hash());
+    more.put_digest(reputation.state_hash());
+    attention.encode(more);
+    hashes.agent = sha256(more.bytes());
+  }
   hashes.capability = capabilities.state_hash();
   ByteWriter policy;
   policy.put(epoch);

@@ -22,9 +22,13 @@ uint32_t Kernel::create_space(AgentId actor, const SpaceSpec& spec) {
   return space;
 }
 
-uint32_t Kernel::space(std::string_view name) const {
+uint32_t Kernel::space_find(std::string_view name) const {
   inner_->check_open();
-  const uint32_t found = inner_->capabilities.space_find(name);
+  return inner_->capabilities.space_find(name);
+}
+
+uint32_t Kernel::space(std::string_view name) const {
+  const uint32_t found = space_find(name);
   if (found == index_none) throw Error(ErrorCode::unknown_space, "space", name);
   return found;
 }

@@ -4,8 +4,10 @@
 #include <string>
 #include <utility>
 
+#include "kernel/agent_records.hpp"
 #include "kernel/durable_records.hpp"
 #include "kernel/records.hpp"
+#include "kernel/task_records.hpp"
 
 namespace hanse {
 
@@ -197,6 +199,11 @@ void visit_record(const Envelope& envelope, ByteReader& reader, Visit&& visit) {
       return visit(decode_body<BudgetSetRecord>(reader));
     case RecordType::settled:
       return visit(decode_body<SettledRecord>(reader));
+#define HANSE_X(name, Record) \
+  case RecordType::name:      \
+    return visit(decode_body<Record>(reader));
+      HANSE_POPULATION_RECORDS(HANSE_X)
+#undef HANSE_X
   }
   throw Error(ErrorCode::log_version, "record type",
               std::to_string(uint16_t(envelope.type)) + " is not known to this version");

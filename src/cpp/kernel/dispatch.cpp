@@ -1,6 +1,7 @@
 // dispatch: match, policy, reserve, deliver, record, all or nothing.
 #include <algorithm>
 
+#include "base/seeded_bug.hpp"
 #include "kernel/inner.hpp"
 
 namespace hanse {
@@ -57,7 +58,7 @@ bool Kernel::Inner::replayed(uint32_t actor, Prepared& prepared, Receipt& receip
   const KeyedResult* keyed = tasks.keyed(actor, prepared.request->key);
   if (keyed == nullptr) return false;
   prepared.done = true;
-  if (keyed->body == prepared.body) {
+  if (keyed->body == prepared.body || HANSE_SEEDED_BUG(37)) {
     receipt_out = receipt_of(*keyed);
   } else {
     receipt_out.outcome = Outcome::conflict;
@@ -65,6 +66,35 @@ bool Kernel::Inner::replayed(uint32_t actor, Prepared& prepared, Receipt& receip
     receipt_out.reason = "the key was used for another request";
   }
   return true;
+}
+
+Position Kernel::Inner::commit_tasked(uint32_t actor, const DispatchRequest& request,
+                                      DispatchedRecord&& base) {
+  const auto index_or_none = [](AgentId id) { return id == id_none ? index_none : index_of(id); };
+  TaskedRecord record;
+  record.base = std::move(base);
+  record.base.verifier_required |= request.verifier != id_none || !request.verifier_role.empty();
+  record.parent = request.parent == id_none ? index_none : index_of(request.parent);
+  record.lease_ns = request.lease_ns;
+  record.verifier = index_or_none(request.verifier);
+  record.verifier_role = request.verifier_role;
+  record.role = request.role;
+  record.rule = request.approval;
+  record.approver = index_or_none(request.approver);
+  const uint64_t now = next_time_ns();
+  if (!request.approval.empty()) {
+    record.answer_by_ns = request.answer_by_ns == 0 ? now + day_ns : request.answer_by_ns;
+    if (record.base.deadline_ns != 0)
+      record.answer_by_ns = std::min(record.answer_by_ns, record.base.deadline_ns);
+    ByteWriter asked;
+    asked.put(record.base.requester), asked.put(record.base.worker), asked.put(record.base.budget);
+    asked.put(record.base.price), asked.put(record.base.unit), asked.put(record.base.offer);
+    asked.put(record.base.version), asked.put_text(record.base.task_class);
+    asked.put_digest(record.base.payload.in_extent() ? record.base.payload.extent
+                                                     : sha256(record.base.payload.bytes));
+    record.asked = sha256(asked.bytes());
+  }
+  return commit_at(actor, now, record);
 }
 
 void Kernel::Inner::commit_dispatch(uint32_t actor, Prepared& prepared, const Choice& choice,
@@ -93,15 +123,18 @@ void Kernel::Inner::commit_dispatch(uint32_t actor, Prepared& prepared, const Ch
   record.considered = choice.considered;
   record.rules = choice.rules;
 
+  record.deadline_ns = deadline_of(request);
+
   const uint32_t index = tasks.count();
   hold_latents(index, choice.worker, request.latents);  // may throw: then nothing happened
   try {
-    receipt_out.position = commit(actor, record);
+    receipt_out.position =
+        request.plain() ? commit(actor, record) : commit_tasked(actor, request, std::move(record));
   } catch (...) {
     drop_latents(index);
     throw;
   }
-  receipt_out.outcome = Outcome::ok;
+  receipt_out.outcome = request.approval.empty() ? Outcome::ok : Outcome::pending;
   receipt_out.task = tasks.id_at(index);
   receipt_out.agent = agents.id_at(choice.worker);
   receipt_out.offer = choice.offer;
@@ -161,6 +194,7 @@ bool Kernel::Inner::place(uint32_t actor, Prepared& prepared, const Candidates& 
   if (replayed(actor, prepared, receipt_out)) return true;
   const DispatchRequest& request = *prepared.request;
   tasks.check_class(request.task_class);
+  check_more(actor, request);
   Choice choice = check_money(*this, actor, request, 0);
   if (choice.outcome == Outcome::ok)
     choice =
@@ -210,6 +244,7 @@ void Kernel::Inner::place_atomic(uint32_t actor, std::vector<Prepared>& prepared
     Receipt& receipt = receipts_out[i];
     Choice& choice = choices[i];
     const std::string key(request.key.begin(), request.key.end());
+    check_more(actor, request);
     if (replayed(actor, prepared[i], receipt)) {
       if (receipt.outcome == Outcome::replayed) continue;
       choice = refusal(receipt.outcome, receipt.reason, epoch, false);

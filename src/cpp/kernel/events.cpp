@@ -25,6 +25,18 @@ EventInfo Kernel::event(AgentId actor, Position position) {
   return event;
 }
 
+EventInfo describe_record(Bytes record) {
+  ByteReader reader(record);
+  const Envelope envelope = decode_envelope(reader);
+  EventInfo event;
+  event.time_ns = envelope.time_ns;
+  event.type = record_type_name(envelope.type);
+  event.tenant = envelope.tenant;
+  event.fields.emplace_back("actor", std::to_string(envelope.actor));
+  visit_record(envelope, reader, [&](auto&& body) { body.fields(codec::Describe{event.fields}); });
+  return event;
+}
+
 uint16_t Kernel::unit_count() const {
   std::lock_guard lock(inner_->writer);
   return inner_->ledger.unit_count();

@@ -3,24 +3,73 @@
 
 #include <algorithm>
 
+#include "base/seeded_bug.hpp"
 #include "kernel/inner.hpp"
 
 namespace hanse {
 
-void Flow::sync(const AgentTable& agents, uint64_t policy_epoch, uint64_t version) {
+Flow::Flow(const ShardOptions& options)
+    : shards(options.shard_count == 1 ? nullptr : std::make_unique<Shards>(options)),
+      alone_(shards ? nullptr : std::make_unique<MailboxTable>(options.mailboxes)),
+      mailboxes(shards ? shards->table(0) : *alone_),
+      views(options.shard_count) {}
+
+void Flow::grow(const AgentTable& agents) {
+  if (!shards) {
+    mailboxes.resize(agents.count());
+    return;
+  }
+  const uint32_t known = shards->agent_count();
+  std::vector<uint32_t> groups;
+  for (uint32_t i = known; i < agents.count(); ++i) groups.push_back(i == 0 ? 0 : agents.parent(i));
+  shards->resize(agents.count(), groups);
+}
+
+Outcome Flow::send(uint32_t here, const MessageHeader& header, Bytes payload) {
+  if (!shards) return mailboxes.send(header, payload);
+  return here == index_none ? shards->send_foreign(header, payload)
+                            : shards->send(here, header, payload);
+}
+
+Outcome Flow::send_payload(uint32_t here, const MessageHeader& header, Payload&& payload) {
+  if (!shards) return mailboxes.send_payload(header, std::move(payload));
+  return here == index_none ? shards->send_foreign(header, std::move(payload))
+                            : shards->send_payload(here, header, std::move(payload));
+}
+
+void Flow::send_many(uint32_t here, const MessageHeader& header, std::span<const AgentId> to,
+                     MatrixView<const uint8_t> payloads, std::span<const uint32_t> sizes,
+                     std::span<Outcome> outcomes_in_out) {
+  if (!shards) {
+    mailboxes.send_many(header, to, payloads, sizes, outcomes_in_out);
+  } else if (here != index_none) {
+    shards->send_many(here, header, to, payloads, sizes, outcomes_in_out);
+  } else {
+    MessageHeader one = header;
+    for (size_t i = 0; i < to.size(); ++i) {
+      if (outcomes_in_out[i] != Outcome::ok) continue;
+      one.to = to[i];
+      const size_t size = sizes.empty() ? payloads.columns : sizes[i];
+      outcomes_in_out[i] = shards->send_foreign(one, Bytes{payloads.row(i), size});
+    }
+  }
+}
+
+void FlowView::sync(const AgentTable& agents, uint64_t policy_epoch, uint64_t version,
+                    MailboxTable& table) {
   const auto known = uint32_t(groups_.size());
   const uint32_t from = agents.epoch() == revocation_epoch_ ? known : 0;
   groups_.resize(agents.count());
-  mailboxes.resize(agents.count());
   for (uint32_t i = from; i < agents.count(); ++i) {
     const bool live = agents.live(i);
+    const bool gone = !live && agents.revoked_ancestor(i) != index_none;
     // What waits for a revoked agent becomes dead letters, in the ring too: it may have come and
     // gone before anyone drained.
-    if ((i >= known || groups_[i] != revoked) && !live)
-      mailboxes.close_box(agents.id_at(i), Outcome::revoked);
+    if ((i >= known || groups_[i] != revoked) && gone)
+      table.close_box(agents.id_at(i), Outcome::revoked);
     const uint32_t group = i == 0 ? 0 : agents.parent(i);
-    if (i >= known) mailboxes.set_group(agents.id_at(i), group);
-    groups_[i] = live ? group : revoked;
+    if (i >= known || (live && groups_[i] != group)) table.set_group(agents.id_at(i), group);
+    groups_[i] = live ? group : gone ? revoked : paused;
   }
   blocks_.resize((agents.count() + (1u << block_bits) - 1) >> block_bits);
   for (uint32_t block = from >> block_bits; block < blocks_.size(); ++block) {
@@ -36,10 +85,13 @@ void Flow::sync(const AgentTable& agents, uint64_t policy_epoch, uint64_t versio
   version_ = version;
 }
 
-void Kernel::Inner::sync_flow() {
-  if (flow->version() == directory_version.load(std::memory_order_acquire)) return;
+void Kernel::Inner::sync_flow(uint32_t here) {
+  FlowView& view = flow->views[here];
+  if (view.version() == directory_version.load(std::memory_order_acquire)) return;
   std::lock_guard lock(writer);
-  flow->sync(agents, epoch, directory_version.load());
+  flow->grow(agents);
+  view.sync(agents, epoch, directory_version.load(),
+            here == 0 ? flow->mailboxes : flow->shards->table(here));
 }
 
 // The policy bit of two groups: may members of the one send to members of the other?
@@ -54,10 +106,10 @@ bool Kernel::Inner::send_allowed(uint32_t sender_group, uint32_t receiver_group)
   return program->decide(request, epoch).allowed;
 }
 
-Outcome Kernel::Inner::admit(AgentId sender, AgentId to) {
-  if (flow->mailboxes.owned_by_caller()) {
-    sync_flow();
-    return flow->admit(sender, to, [this](uint32_t from, uint32_t at) {
+Outcome Kernel::Inner::admit(uint32_t here, AgentId sender, AgentId to) {
+  if (here != index_none) {
+    sync_flow(here);
+    return flow->views[here].admit(sender, to, [this](uint32_t from, uint32_t at) {
       std::lock_guard lock(writer);
       return send_allowed(from, at);
     });
@@ -65,8 +117,10 @@ Outcome Kernel::Inner::admit(AgentId sender, AgentId to) {
   std::lock_guard lock(writer);
   if (!agents.contains(sender) || !agents.contains(to)) return Outcome::unknown;
   const uint32_t from = index_of(sender), at = index_of(to);
-  if (!agents.live(from) || !agents.live(at)) return Outcome::revoked;
-  flow->mailboxes.resize(agents.count());
+  for (const uint32_t one : {from, at})
+    if (agents.revoked_ancestor(one) != index_none) return Outcome::revoked;
+  if (!agents.live(from) || !agents.live(at)) return Outcome::paused;
+  flow->grow(agents);
   return send_allowed(from == 0 ? 0 : agents.parent(from), at == 0 ? 0 : agents.parent(at))
              ? Outcome::ok
              : Outcome::denied;
@@ -74,14 +128,16 @@ Outcome Kernel::Inner::admit(AgentId sender, AgentId to) {
 
 Outcome Kernel::send(const MessageHeader& header, Bytes payload) {
   inner_->check_open();
-  const Outcome admitted = inner_->admit(header.sender, header.to);
-  return admitted == Outcome::ok ? inner_->flow->mailboxes.send(header, payload) : admitted;
+  const uint32_t here = inner_->flow->here();
+  const Outcome admitted = inner_->admit(here, header.sender, header.to);
+  return admitted == Outcome::ok ? inner_->flow->send(here, header, payload) : admitted;
 }
 
 Outcome Kernel::send_payload(const MessageHeader& header, Payload&& payload) {
   inner_->check_open();
-  const Outcome admitted = inner_->admit(header.sender, header.to);
-  return admitted == Outcome::ok ? inner_->flow->mailboxes.send_payload(header, std::move(payload))
+  const uint32_t here = inner_->flow->here();
+  const Outcome admitted = inner_->admit(here, header.sender, header.to);
+  return admitted == Outcome::ok ? inner_->flow->send_payload(here, header, std::move(payload))
                                  : admitted;
 }
 
@@ -91,25 +147,78 @@ void admit_all(Kernel::Inner& in, AgentId sender, uint64_t topic,
                std::vector<Outcome>& outcomes_out) {
   in.check_open();
   in.flow->mailboxes.own();
-  in.sync_flow();
+  in.sync_flow(0);
   const std::span<const AgentId> subscribers = in.flow->mailboxes.subscribers(topic);
   outcomes_out.resize(subscribers.size());
   for (size_t i = 0; i < subscribers.size(); ++i)
-    outcomes_out[i] = in.admit(sender, subscribers[i]);
+    outcomes_out[i] = in.admit(0, sender, subscribers[i]);
+}
+
+// Subscribers on other shards get a message of their own each, by the ring. They are held back from
+// the table by an outcome that is not ok. Returns how many took it.
+template <class Publish>
+size_t publish_to_all(Flow& flow, uint64_t topic, MessageHeader header, Bytes payload,
+                      std::vector<Outcome>& outcomes, Publish&& publish) {
+  std::vector<std::pair<size_t, AgentId>> away;
+  if (flow.shards) {
+    const std::span<const AgentId> subscribers = flow.mailboxes.subscribers(topic);
+    for (size_t i = 0; i < subscribers.size(); ++i)
+      if (outcomes[i] == Outcome::ok && flow.elsewhere(subscribers[i])) {
+        outcomes[i] = Outcome::aborted;
+        away.emplace_back(i, subscribers[i]);
+      }
+  }
+  size_t taken = publish();
+  for (const auto& [row, agent] : away) {
+    header.to = agent;
+    outcomes[row] = flow.send(0, header, payload);
+    taken += outcomes[row] == Outcome::ok;
+  }
+  return taken;
+}
+
+template <class Send>
+size_t offer_to_groups(Kernel::Inner& in, uint64_t topic, AgentId sender,
+                       std::vector<Outcome>& groups_out, Send&& send) {
+  groups_out.clear();
+  const auto offer = [&](AgentId member) {
+    const Outcome admitted = in.admit(0, sender, member);
+    return admitted == Outcome::ok ? send(member) : admitted;
+  };
+  // Not so where it is the sender that was revoked.
+  const auto gone = [&](AgentId member) { return in.admit(0, member, member) == Outcome::revoked; };
+  in.flow->mailboxes.consumer_groups().offer_to_each(topic, groups_out, offer, gone);
+  return size_t(std::count(groups_out.begin(), groups_out.end(), Outcome::ok));
 }
 
 }  // namespace
 
 size_t Kernel::publish(uint64_t topic, const MessageHeader& header, Bytes payload,
-                       std::vector<Outcome>& outcomes_out) {
+                       std::vector<Outcome>& outcomes_out, std::vector<Outcome>& groups_out) {
+  Flow& flow = *inner_->flow;
   admit_all(*inner_, header.sender, topic, outcomes_out);
-  return inner_->flow->mailboxes.publish(topic, header, payload, outcomes_out);
+  const size_t taken = publish_to_all(flow, topic, header, payload, outcomes_out, [&] {
+    return flow.mailboxes.publish(topic, header, payload, outcomes_out);
+  });
+  return taken + offer_to_groups(*inner_, topic, header.sender, groups_out, [&](AgentId member) {
+           MessageHeader one = header;
+           one.to = member;
+           return flow.send(0, one, payload);
+         });
 }
 
 size_t Kernel::publish(uint64_t topic, const MessageHeader& header, const Payload& payload,
-                       std::vector<Outcome>& outcomes_out) {
+                       std::vector<Outcome>& outcomes_out, std::vector<Outcome>& groups_out) {
+  Flow& flow = *inner_->flow;
   admit_all(*inner_, header.sender, topic, outcomes_out);
-  return inner_->flow->mailboxes.publish_payload(topic, header, payload, outcomes_out);
+  const size_t taken = publish_to_all(flow, topic, header, payload.bytes(), outcomes_out, [&] {
+    return flow.mailboxes.publish_payload(topic, header, payload, outcomes_out);
+  });
+  return taken + offer_to_groups(*inner_, topic, header.sender, groups_out, [&](AgentId member) {
+           MessageHeader one = header;
+           one.to = member;
+           return flow.send_payload(0, one, Payload(payload));
+         });
 }
 
 void Kernel::send_many(AgentId sender, std::span<const AgentId> to,
@@ -129,16 +238,17 @@ void Kernel::send_many(AgentId sender, std::span<const AgentId> to,
   std::fill(outcomes_out.begin(), outcomes_out.end(), Outcome::ok);
   MessageHeader header;
   header.sender = sender;
-  if (in.flow->mailboxes.owned_by_caller()) {
-    in.sync_flow();
-    in.flow->admit_many(sender, to, outcomes_out, [&in](uint32_t from, uint32_t at) {
+  const uint32_t here = in.flow->here();
+  if (here != index_none) {
+    in.sync_flow(here);
+    in.flow->views[here].admit_many(sender, to, outcomes_out, [&in](uint32_t from, uint32_t at) {
       std::lock_guard lock(in.writer);
       return in.send_allowed(from, at);
     });
   } else {
-    for (size_t i = 0; i < to.size(); ++i) outcomes_out[i] = in.admit(sender, to[i]);
+    for (size_t i = 0; i < to.size(); ++i) outcomes_out[i] = in.admit(index_none, sender, to[i]);
   }
-  in.flow->mailboxes.send_many(header, to, payloads, sizes, outcomes_out);
+  in.flow->send_many(here, header, to, payloads, sizes, outcomes_out);
 }
 
 // The mutex is held, or replay runs.
@@ -189,7 +299,7 @@ bool Kernel::Inner::take_delivery(std::deque<PendingDelivery>& queue, Delivery& 
   const uint64_t durable = journal->durable_count();
   while (!queue.empty()) {
     const PendingDelivery pending = queue.front();
-    if (pending.position >= durable) return false;
+    if (pending.position >= durable && !HANSE_SEEDED_BUG(49)) return false;
     queue.pop_front();
     const Task& task = tasks.at(pending.task);
     if (delivered.size() <= pending.task) delivered.resize(tasks.count());
@@ -216,22 +326,46 @@ bool Kernel::Inner::take_delivery(std::deque<PendingDelivery>& queue, Delivery& 
   return false;
 }
 
+namespace {
+
+// What other shards sent to shard 0 is taken in.
+class Turn {
+ public:
+  explicit Turn(Flow& flow) : shards_(flow.shards.get()) {
+    if (shards_) shards_->take_in(0);
+  }
+  // There was nothing: from now on what comes wakes the event loop. True: something came meanwhile.
+  bool more_came() const {
+    if (!shards_ || shards_->rest(0)) return false;
+    shards_->take_in(0);
+    return true;
+  }
+
+ private:
+  Shards* const shards_;
+};
+
+}  // namespace
+
 void Kernel::own_flow() {
   inner_->check_open();
   inner_->flow->mailboxes.own();
-  inner_->sync_flow();
+  inner_->sync_flow(0);
 }
 
 size_t Kernel::run_native(size_t count_max) {
   own_flow();
+  const Turn turn(*inner_->flow);
   return inner_->flow->mailboxes.run_native(count_max, inner_->clock->now_ns());
 }
 
-size_t Kernel::drain(MessageBatch& batch, std::vector<Delivery>& deliveries, size_t count_max) {
+size_t Kernel::drain(MessageBatch& batch, std::vector<Delivery>& deliveries, size_t count_max,
+                     const WantedBoxes* wanted) {
   Inner& in = *inner_;
   in.check_open();
   in.flow->mailboxes.own();
-  in.sync_flow();
+  in.sync_flow(0);
+  const Turn turn(*in.flow);
   deliveries.clear();
   batch.clear();
   std::vector<Bulk> payloads;
@@ -250,8 +384,10 @@ size_t Kernel::drain(MessageBatch& batch, std::vector<Delivery>& deliveries, siz
   for (size_t i = 0; i < payloads.size(); ++i)
     deliveries[i].payload = payloads[i].in_extent() ? in.journal->get_extent(payloads[i].extent)
                                                     : std::move(payloads[i].bytes);
-  const size_t messages =
-      in.flow->mailboxes.drain(batch, count_max - deliveries.size(), in.clock->now_ns());
+  const size_t rest = count_max - deliveries.size();
+  size_t messages = 0;
+  do messages = in.flow->mailboxes.drain(batch, rest, in.clock->now_ns(), 64, wanted);
+  while (messages + deliveries.size() == 0 && rest != 0 && turn.more_came());
   return deliveries.size() + messages;
 }
 
@@ -259,7 +395,8 @@ bool Kernel::receive(AgentId agent, MessageBatch& batch, std::vector<Delivery>& 
   Inner& in = *inner_;
   in.check_open();
   in.flow->mailboxes.own();
-  in.sync_flow();
+  in.sync_flow(0);
+  const Turn turn(*in.flow);
   deliveries.clear();
   batch.clear();
   Delivery delivery;
@@ -284,7 +421,11 @@ bool Kernel::receive(AgentId agent, MessageBatch& batch, std::vector<Delivery>& 
     deliveries.push_back(std::move(delivery));
     return true;
   }
-  return in.flow->mailboxes.receive(agent, batch, in.clock->now_ns());
+  if (in.flow->elsewhere(agent))
+    throw Error(ErrorCode::wrong_thread, "agent", "it is on another shard", agent);
+  do found = in.flow->mailboxes.receive(agent, batch, in.clock->now_ns());
+  while (!found && turn.more_came());
+  return found;
 }
 
 }  // namespace hanse

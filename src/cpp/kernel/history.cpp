@@ -145,6 +145,35 @@ void History::apply(const Envelope&, ExpiredRecord& record) {
   for (const HoldId hold : record.holds) ledger_.apply_resolve(hold, HoldState::expired);
 }
 
+void History::apply(const Envelope&, AgentMovedRecord& record) {
+  parents_.at(record.agent) = record.parent;
+}
+void History::apply(const Envelope& envelope, TaskedRecord& record) {
+  apply(envelope, record.base);
+}
+void History::apply(const Envelope&, CancelledRecord& record) { release(record.tasks); }
+void History::apply(const Envelope&, AttentionSetRecord& record) {
+  apply_attention(record.human, record.renewed, 0, ledger_);
+}
+
+void History::release(std::span<const uint32_t> tasks) {
+  for (const uint32_t task : tasks) {
+    next_.task = task;
+    ledger_.apply_resolve(tasks_.at(task).hold, HoldState::voided);
+  }
+  next_.task = index_none;
+}
+
+void History::apply(const Envelope& envelope, ReclaimedRecord& record) {
+  release(record.tasks);
+  apply_reclaimed(record, envelope.time_ns, ledger_);
+}
+
+void History::apply(const Envelope&, ApprovalAnsweredRecord& record) {
+  if (!record.allow) release(record.tasks);
+  apply_attention(record.human, record.renewed, record.attention, ledger_);
+}
+
 // --- asking
 
 bool History::fits(const Row& row, const EntryQuery& query) const {

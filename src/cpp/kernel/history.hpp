@@ -6,8 +6,10 @@
 #include <functional>
 #include <unordered_map>
 
+#include "kernel/agent_records.hpp"
 #include "kernel/entries.hpp"
 #include "kernel/records.hpp"
+#include "kernel/task_records.hpp"
 
 namespace hanse {
 
@@ -67,6 +69,13 @@ class History {
   void apply(const Envelope&, JudgedRecord& record);
   void apply(const Envelope&, EscalatedRecord& record);
   void apply(const Envelope&, ExpiredRecord& record);
+  void apply(const Envelope&, AgentMovedRecord& record);
+  void apply(const Envelope&, ReclaimedRecord& record);
+  void apply(const Envelope&, TaskedRecord& record);
+  void apply(const Envelope&, CancelledRecord& record);
+  void apply(const Envelope&, ApprovalAnsweredRecord& record);
+  void apply(const Envelope&, AttentionSetRecord& record);
+  void release(std::span<const uint32_t> tasks);
 
   Ledger ledger_;
   std::vector<uint32_t> parents_{index_none};

@@ -8,6 +8,7 @@
 #include <unordered_map>
 #include <unordered_set>
 
+#include "agent/attention.hpp"
 #include "kernel/codec.hpp"
 #include "kernel/durable_records.hpp"
 #include "kernel/flow.hpp"
@@ -19,10 +20,12 @@
 namespace hanse {
 
 constexpr uint32_t expiries_per_command_max = 256;
+constexpr uint32_t undelivered_requests_max = 1u << 16;    // kept until somebody asks for them
 constexpr uint32_t refusal_records_per_second_max = 1000;  // per tenant; above, they are counted
 constexpr uint32_t publish_rows_per_record = 16'384;
 constexpr uint32_t transfers_per_record_max = 8'190;
-constexpr uint32_t search_rounds = 3;  // each looks further than the one before
+constexpr uint32_t rule_size_max = 256;  // the name of a rule that asks for approval
+constexpr uint32_t search_rounds = 3;    // each looks further than the one before
 
 // A task waiting to be handed to its worker; out when its record is durable.
 struct PendingDelivery {
@@ -36,6 +39,7 @@ struct Candidates {
   std::vector<Match> matches;
   bool complete = false;  // there are no more feasible ones
   bool dearer = false;    // none that the budget can pay, but a dearer one (escalation only)
+  bool busy = false;      // one that the budget can pay has no room at the moment (likewise)
 };
 
 // What a batch has taken so far without having applied it (atomic batches only).
@@ -72,6 +76,12 @@ struct Kernel::Inner {
   AgentTable agents;
   CapabilityStore capabilities;
   Ledger ledger;
+  IdentityTable identities;
+  // By the first bytes of the identity, for agents below `identities_indexed`: made when asked.
+  std::unordered_map<uint64_t, std::vector<uint32_t>> agents_of_identity;
+  uint32_t identities_indexed = 0;
+  ReputationTable reputation;
+  AttentionTable attention;
   TaskTable tasks;
   DurableTable durable;
   DurableDraft durable_draft;               // reused by every command
@@ -97,6 +107,9 @@ struct Kernel::Inner {
   std::mutex history_mutex;  // taken before `writer`
   History history;           // derived; catches up when it is asked
   std::atomic<uint64_t> history_bytes{0};
+  // What check_memory knows; under the writer's mutex.
+  uint64_t memory_counted = 0, memory_promised = 0;
+  uint32_t memory_checks = 0;
   std::unique_ptr<Journal> journal;
   std::unique_ptr<LatentPool> latents;
   std::unique_ptr<Flow> flow;
@@ -146,7 +159,7 @@ struct Kernel::Inner {
   bool same_view(uint32_t actor, uint32_t target) const;
   Lineage lineage(uint32_t agent) const;
   void require_policy(uint32_t actor, Action action, uint32_t resource, int64_t amount = 0);
-  void check_memory(uint64_t more, const char* field) const;
+  void check_memory(uint64_t more, const char* field);
   uint32_t check_publication(AgentId actor, const PublishRequest& request,
                              const CapabilityStore& store, uint32_t space, const Offers& offers,
                              std::span<uint32_t> indices_out);
@@ -230,6 +243,25 @@ struct Kernel::Inner {
   void apply(const Envelope&, Position, AccountOpenedRecord&);
   void apply(const Envelope&, Position, BudgetSetRecord&);
   void apply(const Envelope&, Position, SettledRecord&);
+  void apply(const Envelope&, Position, IdentityChangedRecord&);
+  void apply(const Envelope&, Position, AgentMovedRecord&);
+  void apply(const Envelope&, Position, AgentNarrowedRecord&);
+  void apply(const Envelope&, Position, ReclaimedRecord&);
+  void apply(const Envelope&, Position, SteeredRecord&);
+  void apply(const Envelope&, Position, RatedRecord&);
+  void apply(const Envelope&, Position, RoleSetRecord&);
+  void apply(const Envelope&, Position, ReputationTermsRecord&);
+  void apply(const Envelope&, Position, PassportAdmittedRecord&);
+  void apply(const Envelope&, Position, TaskedRecord&);
+  void apply(const Envelope&, Position, TaskStartedRecord&);
+  void apply(const Envelope&, Position, TaskReturnedRecord&);
+  void apply(const Envelope&, Position, TaskVerifiedRecord&);
+  void apply(const Envelope&, Position, TaskUnknownRecord&);
+  void apply(const Envelope&, Position, CancelledRecord&);
+  void apply(const Envelope&, Position, ApprovalAnsweredRecord&);
+  void apply(const Envelope&, Position, AttentionSetRecord&);
+  uint32_t apply_dispatched(const Envelope&, Position, DispatchedRecord&, TaskMore* more);
+  void apply_verdict(const Envelope&, uint32_t task, bool success, uint64_t house);
   void release_slot(const Task& task, uint32_t space, uint32_t agent, uint32_t offer);
   void settle_task(uint32_t task, HoldState state);
   std::shared_ptr<const Program> compile(std::string_view text) const;
@@ -271,6 +303,7 @@ struct Kernel::Inner {
                    std::span<Receipt> receipts_out);
   void commit_dispatch(uint32_t actor, Prepared& prepared, const Choice& choice,
                        Receipt& receipt_out);
+  Position commit_tasked(uint32_t actor, const DispatchRequest& request, DispatchedRecord&& base);
   Receipt receipt_of(const KeyedResult& keyed) const;
 
   // --- transfers.cpp
@@ -279,6 +312,8 @@ struct Kernel::Inner {
   bool may_resolve(uint32_t actor, const Hold& hold, TransferKind kind) const;
   void require_right(uint32_t actor, const Hold& hold, TransferKind kind) const;
   bool sees(uint32_t actor, const Hold& hold) const;
+  bool execute_or_break(const Ledger::Batch& batch, std::span<Moved> moved_out,
+                        Ledger::Marks& marks_out);
   Position commit_transfers(uint32_t actor, const Ledger::Batch& batch,
                             std::span<const Moved> moved);
 
@@ -297,10 +332,22 @@ struct Kernel::Inner {
                     const Candidates& candidates, bool last_round, Receipt& receipt_out);
   void commit_escalation(uint32_t actor, uint32_t index, uint64_t left, const Choice& choice,
                          Receipt& receipt_out);
+  bool busy_but_affordable(uint32_t actor, const DispatchRequest& request) const;
   void find_affordable(uint32_t actor, std::span<const DispatchRequest* const> requests,
                        uint32_t round, std::vector<Candidates>& candidates_out);
   void escalate_all(AgentId actor, std::span<const TaskId> ids, std::span<const DispatchRequest> to,
                     std::span<Receipt> receipts_out, bool single);
+
+  // --- identity.cpp, reputation.cpp, lifecycle.cpp, people.cpp
+  void commit_reclaim(uint32_t actor, uint32_t target);
+  uint32_t agent_of(const Digest& identity);                     // index_none
+  bool holds_role(uint32_t agent, std::string_view role) const;  // throws unknown_role
+  void check_more(uint32_t actor, const DispatchRequest& request) const;
+  uint64_t deadline_of(const DispatchRequest& request) const;
+  void return_tasks(uint32_t actor, std::span<const uint32_t> indices, Outcome reason);
+  bool may_approve(uint32_t human, uint32_t task) const;
+  std::vector<ApprovalItem> approvals(uint32_t human, Position asked_to) const;
+  void check_verifier(uint32_t by, uint32_t task) const;
 
   // --- durable.cpp
   struct DurablePrepared {
@@ -341,13 +388,19 @@ struct Kernel::Inner {
   void hold_latents(uint32_t task, uint32_t worker, std::span<const LatentId> latents);
   void drop_latents(uint32_t task);
   bool take_delivery(std::deque<PendingDelivery>& queue, Delivery& delivery_out, Bulk& payload_out);
-  void sync_flow();  // takes the mutex; the caller owns the mailboxes
+  void sync_flow(uint32_t here);  // takes the mutex; the caller drives that shard
   bool send_allowed(uint32_t sender_group, uint32_t receiver_group);  // takes the mutex
-  Outcome admit(AgentId sender, AgentId to);  // any thread; without the mutex
+  // Without the mutex. here: the shard that the caller drives, or index_none.
+  Outcome admit(uint32_t here, AgentId sender, AgentId to);
+  ShardOptions shard_options();
+  void wake_by_descriptor();
   ConceptHashes state_hash() const;
 };
 
 Outcome outcome_of(const Error& error);
+// The effects of these records on any books: the kernel's, and those of the history.
+void apply_reclaimed(const ReclaimedRecord& record, uint64_t time_ns, Ledger& ledger);
+void apply_attention(uint32_t human, uint64_t renewed, uint64_t taken, Ledger& ledger);
 // The effects of a record of transfers on the books.
 void replay_transfers(const TransferredRecord& record, uint64_t time_ns, Ledger& ledger);
 void replay_transfers(const MovedRecord& record, uint64_t time_ns, Ledger& ledger);

@@ -17,10 +17,12 @@
 #include "capability/capability.hpp"
 #include "journal/journal.hpp"
 #include "kernel/entries.hpp"
+#include "kernel/people.hpp"
 #include "latent/latent.hpp"
 #include "ledger/ledger.hpp"
 #include "mailbox/durable.hpp"
 #include "mailbox/mailbox.hpp"
+#include "mailbox/shards.hpp"
 #include "policy/policy.hpp"
 #include "task/task.hpp"
 
@@ -45,6 +47,7 @@ struct KernelOptions {
   std::optional<uint64_t> retain_bytes;  // of segments
   std::optional<uint64_t> retain_ns;     // of age
   MailboxOptions mailbox;
+  uint32_t shard_count = 1;  // 1 … 64, of the mailboxes: see kernel/sharding.cpp
   LatentPoolOptions latents;
 };
 
@@ -61,6 +64,18 @@ struct DispatchRequest {
   uint64_t deadline_ns = 0;  // absolute; 0: none
   Bytes key;                 // idempotency; empty: none
   bool verifier_required = false;
+  TaskId parent = id_none;         // the task that this one is part of: cancelled with it
+  uint64_t lease_ns = 0;           // a worker that is silent so long has died; 0: it never does
+  AgentId verifier = id_none;      // who must verify
+  std::string_view verifier_role;  // or which role whoever verifies must have
+  std::string_view role;           // that the worker must have
+  std::string_view approval;       // the rule by which a person must approve; empty: none
+  AgentId approver = id_none;      // none: a person above the requester, or of its tenant
+  uint64_t answer_by_ns = 0;       // of the approval; 0: in a day
+  bool plain() const {
+    return parent == id_none && lease_ns == 0 && verifier == id_none && verifier_role.empty() &&
+           role.empty() && approval.empty();
+  }
 };
 
 // What a caller keeps. With `outcome` other than ok or replayed there is no task.
@@ -174,9 +189,38 @@ class Kernel {
   AgentId find_agent(AgentId actor, std::string_view name,
                      AgentId parent = id_none) const;  // id_none
 
+  // A delegation that gets narrower, or goes under another parent; see AgentTable.
+  Position narrow(AgentId actor, const AgentNarrowed& narrowed);
+  Position move_agent(AgentId actor, AgentId agent, AgentId parent);
+  // Pauses or resumes an agent and all below it, from the next operation on.
+  Position steer(AgentId actor, AgentId agent, bool paused);
+  // By the agent or whoever is above it; the caller has checked the signature. See IdentityTable.
+  Position change_identity(AgentId actor, AgentId agent, const IdentityEntry& entry);
+  IdentityHistory identity(AgentId actor, AgentId agent) const;  // throws unknown_agent: none
+  // A new agent below the parent, or the one that came before with the same identity: then what is
+  // new in its history is added. Throws identity_fork, broken_lineage, key_retired. The caller has
+  // checked signatures and proofs.
+  AgentId admit(AgentId actor, const PassportAdmission& passport);
+  std::vector<OfferHeld> offers_of(AgentId agent) const;  // in all spaces
+
+  // --- reputation and roles (kernel/reputation.cpp)
+  Position set_reputation_terms(AgentId actor, const ReputationTerms& terms);  // the root's
+  // The requester's opinion of a settled task, once. Throws no_receipt, already_rated,
+  // self_dealing, not_permitted.
+  Position rate(AgentId actor, TaskId task, bool success);
+  Standing standing(AgentId actor, AgentId agent, std::string_view task_class) const;
+  std::vector<NamedStanding> standings(AgentId actor, AgentId agent) const;
+  Position set_role(AgentId actor, const Role& role);  // the root's
+  std::vector<Role> roles() const;
+  bool has_role(AgentId actor, AgentId agent, std::string_view role) const;  // throws unknown_role
+  std::vector<Attempt> judged_attempts(AgentId actor, AgentId agent) const;
+  Odds odds(std::string_view task_class, uint8_t tier, AgentId agent) const;  // none: of the tier
+  CostFound cost(AgentId actor, const CostAsked& asked) const;
+
   // --- capabilities
   uint32_t create_space(AgentId actor, const SpaceSpec& spec);
-  uint32_t space(std::string_view name) const;  // throws unknown_space
+  uint32_t space(std::string_view name) const;       // throws unknown_space
+  uint32_t space_find(std::string_view name) const;  // index_none
   SpaceSpec space_spec(uint32_t space) const;
   // offers.agents are ids here; `space` index_none: "default", created by the first publish.
   struct PublishRequest {
@@ -276,6 +320,23 @@ class Kernel {
                   std::span<Outcome> outcomes_out);
   void escalate_many(AgentId actor, std::span<const TaskId> tasks,
                      std::span<const DispatchRequest> to, std::span<Receipt> receipts_out);
+  // What a worker says while it works: it has begun, or is still alive; and that it gives up.
+  Position start_task(AgentId actor, TaskId task);
+  Position give_back(AgentId actor, TaskId task);
+  // No one knows what came of it: its money stays reserved until someone completes or voids it.
+  Position declare_unknown(AgentId actor, TaskId task);
+  // By who was named for it, or anyone of the role, or anyone but its worker. Not good: rejected.
+  Position verify_task(AgentId actor, TaskId task, bool good);
+  // With all tasks below it that are not settled, in one record.
+  std::vector<TaskId> cancel(AgentId actor, TaskId task);
+  TaskMore task_more(AgentId actor, TaskId task) const;
+
+  // --- people (kernel/people.cpp)
+  Position set_attention(AgentId actor, AgentId human, uint64_t per_day);
+  std::vector<ApprovalItem> inbox(AgentId actor, AgentId human) const;
+  // Throws policy_denied (no approver of it), approval_expired, approval_stale, insufficient_funds.
+  std::vector<TaskId> answer(AgentId human, const ApprovalAnswer& answer);
+
   Task task(AgentId actor, TaskId task) const;  // payload included; extents are read
   std::string task_class(const Task& task) const;
   uint32_t task_count() const;
@@ -292,13 +353,15 @@ class Kernel {
   void send_many(AgentId sender, std::span<const AgentId> to, MatrixView<const uint8_t> payloads,
                  std::span<const uint32_t> sizes, std::span<Outcome> outcomes_out);
   // To each subscriber that the sender may send to; an outcome a subscriber, in the order of
-  // MailboxTable::subscribers. Returns how many took it. Owner thread (else wrong_thread).
+  // MailboxTable::subscribers; and to one member of each consumer group, an outcome a group.
+  // Returns how many took it. Owner thread (else wrong_thread).
   size_t publish(uint64_t topic, const MessageHeader& header, Bytes payload,
-                 std::vector<Outcome>& outcomes_out);
+                 std::vector<Outcome>& outcomes_out, std::vector<Outcome>& groups_out);
   size_t publish(uint64_t topic, const MessageHeader& header, const Payload& payload,
-                 std::vector<Outcome>& outcomes_out);
-  // Deliveries of durable tasks first, then messages.
-  size_t drain(MessageBatch& batch, std::vector<Delivery>& deliveries, size_t count_max);
+                 std::vector<Outcome>& outcomes_out, std::vector<Outcome>& groups_out);
+  // Deliveries of durable tasks first, then messages; wanted: see MailboxTable::drain.
+  size_t drain(MessageBatch& batch, std::vector<Delivery>& deliveries, size_t count_max,
+               const WantedBoxes* wanted = nullptr);
   bool receive(AgentId agent, MessageBatch& batch, std::vector<Delivery>& deliveries);
   // The calling thread owns the boxes from now on, and they know every agent there is. Throws
   // wrong_thread.
@@ -306,6 +369,54 @@ class Kernel {
   // Native handlers, up to count_max messages. Owner thread.
   size_t run_native(size_t count_max);
   MailboxTable& mailboxes();
+  MailboxCounters mailbox_counters() const;  // of all shards; any thread
+  // As MailboxTable::take_undelivered, of all shards. Any thread.
+  void take_undelivered(std::vector<Undelivered>& undelivered_out);
+
+  // --- shards (kernel/sharding.cpp). The thread that drains is shard 0. The others are driven by
+  // who runs them: native handlers, and batches. An agent is where its parent's children are.
+  uint32_t shard_count() const;
+  // The children of `group` and what waits for them move to a shard, and later children are born
+  // there: see Shards::migrate. For whoever may act on the group. Throws not_permitted,
+  // out_of_range, wrong_thread, illegal_transition.
+  void place(AgentId actor, AgentId group, uint32_t shard);
+  uint32_t shard_of(AgentId agent) const;  // throws unknown_agent
+  // Turns until stop_shards or close; the calling thread drives the shard meanwhile. handler null:
+  // native handlers alone. Throws out_of_range (shard 0 too: it is driven by draining),
+  // wrong_thread.
+  void run_shard(uint32_t shard, ShardHandler handler, void* context);
+  // One turn of it, which is nobody's again afterwards: all shards in turns on one thread are a run
+  // that can be repeated.
+  size_t turn_shard(uint32_t shard, ShardHandler handler, void* context);
+  void stop_shards();  // any thread; for good
+  Shards* shards();    // null: there is one
+  // body(MailboxTable&): the table that the agent's box is in. Shard 0: owned by the caller from
+  // now on; another: by the caller, or by nobody before and afterwards. Throws wrong_thread,
+  // unknown_agent.
+  template <class Body>
+  void at_box(AgentId agent, Body&& body) {
+    const uint32_t shard = shard_of(agent);
+    if (shard == 0) {
+      own_flow();
+      body(mailboxes());
+    } else {
+      const Shards::Visit visit(*shards(), shard);
+      body(visit.table);
+    }
+  }
+  // The table of the shard that the caller drives; that of shard 0 where it drives none.
+  MailboxTable& mailboxes_here();
+  void set_native(AgentId agent, NativeHandler handler, void* context);
+  struct ShardReport {
+    MailboxCounters counters;
+    uint64_t agents = 0;
+  };
+  ShardReport shard_report(uint32_t shard) const;  // any thread
+  struct ShardTotals {
+    uint64_t crossed = 0, wakes = 0, migrations = 0;
+  };
+  ShardTotals shard_totals() const;  // any thread
+  TraceDigest digest() const;        // while no shard has a turn
   LatentPool& latents();
   uint32_t tenant_index(AgentId agent) const;  // throws unknown_agent
 
@@ -362,6 +473,10 @@ class Kernel {
                                              std::span<const uint64_t> snapshots);
   std::unique_ptr<Inner> inner_;
 };
+
+// A record that came from elsewhere, as people read it; `position` is not known. Throws corrupt,
+// log_version.
+EventInfo describe_record(Bytes record);
 
 // Offline: verify_journal, every snapshot and the leaf file, and the fold, which must have the
 // state hash of each snapshot at its position. Throws the first corruption. Of a journal whose

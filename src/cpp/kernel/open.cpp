@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include "base/random.hpp"
+#include "base/seeded_bug.hpp"
 #include "kernel/inner.hpp"
 
 namespace hanse {
@@ -92,6 +93,7 @@ Kernel::~Kernel() {
 
 void Kernel::close() {
   if (inner_->closed.load() || inner_->fork_count != process_fork_count()) return;
+  if (inner_->flow && inner_->flow->shards) inner_->flow->shards->require_no_turn();
   inner_->stop();
 }
 
@@ -111,7 +113,11 @@ void Kernel::Inner::prepare(const KernelOptions& given, std::shared_ptr<Disk> on
   disk = std::move(on);
   durability = disk ? options.durability.value_or(Durability::each) : Durability::memory;
   latents = std::make_unique<LatentPool>(options.latents, clock, options.seed);
-  flow = std::make_unique<Flow>(options.mailbox);
+  options.mailbox.undelivered_count_max = undelivered_requests_max;
+  if (options.shard_count == 0)
+    throw Error(ErrorCode::out_of_range, "shards", "0 where at least 1 is needed");
+  flow = std::make_unique<Flow>(shard_options());
+  wake_by_descriptor();
   program = compile(policy_at_birth);
   if (options.background) capabilities.fold_in_background();
   ledger.set_parents([this](uint32_t agent) { return agents.parent(agent); });
@@ -136,7 +142,7 @@ void Kernel::Inner::begin_journal(std::optional<JournalStart> start) {
     commit(0, first);
   }
   if (!options.read_only) {
-    redeliver_unfinished();
+    if (!HANSE_SEEDED_BUG(56)) redeliver_unfinished();
     redeliver_durable();
     journal->flush();
     if (options.background && disk) start_threads();
@@ -150,7 +156,7 @@ void Kernel::Inner::replay(Position position, Bytes record) {
     if (position == 0 && envelope.type != RecordType::genesis)
       throw Error(ErrorCode::corrupt, "record", "the first one is not the genesis record");
     visit_record(envelope, reader, [&](auto&& body) { apply(envelope, position, body); });
-    last_time_ns = envelope.time_ns;
+    if (!HANSE_SEEDED_BUG(55)) last_time_ns = envelope.time_ns;
   } catch (const Error& error) {
     // A record that names what is not there is intact itself; any other fault is the record's.
     const bool storage = error_code_info(error.code()).kind == ErrorKind::storage;
@@ -180,6 +186,10 @@ void Kernel::Inner::start_threads() {
 
 void Kernel::Inner::stop() {
   if (!journal) return;  // it never opened
+  if (flow->shards) {
+    flow->shards->stop();
+    flow->shards->join();
+  }
   capabilities.stop_folding();
   {
     std::lock_guard lock(flusher_mutex);
@@ -265,8 +275,6 @@ void Kernel::request_flush() {
     if (fd >= 0) (void)!write(fd, &one, sizeof one);
   }
 }
-
-void Kernel::set_notify_fd(int fd) { inner_->notify_fd.store(fd); }
 
 void Kernel::flush() {
   inner_->check_open();

@@ -64,6 +64,11 @@ Digest Kernel::Inner::body_digest(const DispatchRequest& request,
   for (const LatentManifest& latent : latents) body.put_digest(latent.content);
   body.put(request.budget), body.put(request.unit), body.put(request.deadline_ns);
   body.put(request.verifier_required);
+  if (!request.plain()) {
+    body.put(request.parent), body.put(request.lease_ns), body.put(request.verifier);
+    body.put_text(request.verifier_role), body.put_text(request.role);
+    body.put_text(request.approval), body.put(request.approver), body.put(request.answer_by_ns);
+  }
   return sha256(body.bytes());
 }
 
@@ -142,7 +147,9 @@ Outcome Kernel::Inner::consider(uint32_t actor, const DispatchRequest& request, 
     }
     if (row.slots != 0 && open >= row.slots) return Outcome::full;
   }
-  if (!agents.live(match.agent)) return Outcome::revoked;
+  if (!agents.live(match.agent))
+    return agents.revoked_ancestor(match.agent) == index_none ? Outcome::paused : Outcome::revoked;
+  if (!request.role.empty() && !holds_role(match.agent, request.role)) return Outcome::role_missing;
 
   Request question;
   question.action = action;
@@ -199,7 +206,7 @@ Choice Kernel::Inner::choose(uint32_t actor, const DispatchRequest& request,
     matches = {&direct, 1};
     complete = true;
   }
-  bool denied = false, moved = false, dear = false;
+  bool denied = false, moved = false, dear = false, unfit = false, busy = false;
   Outcome last = Outcome::no_match;
   std::vector<uint16_t> denied_by;
   for (const Match& match : matches) {
@@ -215,22 +222,32 @@ Choice Kernel::Inner::choose(uint32_t actor, const DispatchRequest& request,
     if (last == Outcome::denied && !denied) denied_by = choice.rules;
     denied |= last == Outcome::denied;
     dear |= last == Outcome::budget_exceeded;
-    moved |= last == Outcome::stale || last == Outcome::full || last == Outcome::revoked;
+    unfit |= last == Outcome::role_missing;
+    busy |= last == Outcome::full;
+    moved |= last == Outcome::stale || last == Outcome::full || last == Outcome::revoked ||
+             last == Outcome::paused;
   }
-  choice.retry = !last_round && request.to == id_none && (moved || (denied && !complete));
+  choice.retry =
+      !last_round && request.to == id_none && (moved || ((denied || unfit) && !complete));
   if (request.to != id_none)
     choice.outcome = last;
   else if (denied)
     choice.outcome = Outcome::denied;
+  else if (unfit)
+    choice.outcome = Outcome::role_missing;
   else
-    choice.outcome = dear ? Outcome::budget_exceeded : Outcome::no_match;
+    choice.outcome = dear && !busy ? Outcome::budget_exceeded : Outcome::no_match;
   choice.rules = denied ? denied_by : std::vector<uint16_t>{};
-  choice.recorded = choice.outcome == Outcome::denied || choice.outcome == Outcome::budget_exceeded;
+  choice.recorded = choice.outcome == Outcome::denied ||
+                    choice.outcome == Outcome::budget_exceeded ||
+                    choice.outcome == Outcome::role_missing;
   if (choice.outcome == Outcome::denied) {
     choice.reason = choice.rules.empty() ? "no rule permits it" : "by";
     for (const uint16_t rule : choice.rules)
       choice.reason.append(" ").append(program->rule_name(rule));
     choice.reason += " in epoch " + std::to_string(epoch);
+  } else if (choice.outcome == Outcome::role_missing) {
+    choice.reason = "no one asked has the role " + std::string(request.role);
   } else if (choice.outcome == Outcome::no_match) {
     choice.reason = "nothing feasible";
   }

@@ -56,6 +56,11 @@ const char* record_type_name(RecordType type) {
       return "budget_set";
     case RecordType::settled:
       return "settled";
+#define HANSE_X(name, Record) \
+  case RecordType::name:      \
+    return #name;
+      HANSE_POPULATION_RECORDS(HANSE_X)
+#undef HANSE_X
   }
   return "unknown";
 }

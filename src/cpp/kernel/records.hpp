@@ -44,7 +44,45 @@ enum class RecordType : uint16_t {
   account_opened = 41,
   budget_set = 42,
   settled = 43,
+  // 60 to 69 are the agents', 70 to 79 the tasks' and the people's.
+  identity_changed = 60,
+  agent_moved = 61,
+  agent_narrowed = 62,
+  reclaimed = 63,
+  steered = 64,
+  rated = 65,
+  role_set = 66,
+  reputation_terms = 67,
+  passport_admitted = 68,
+  tasked = 70,
+  task_started = 71,
+  task_returned = 72,
+  task_verified = 73,
+  task_unknown = 74,
+  cancelled = 75,
+  approval_answered = 76,
+  attention_set = 77,
 };
+// Those of agents, tasks and people, each with its struct.
+#define HANSE_POPULATION_RECORDS(X)            \
+  X(identity_changed, IdentityChangedRecord)   \
+  X(agent_moved, AgentMovedRecord)             \
+  X(agent_narrowed, AgentNarrowedRecord)       \
+  X(reclaimed, ReclaimedRecord)                \
+  X(steered, SteeredRecord)                    \
+  X(rated, RatedRecord)                        \
+  X(role_set, RoleSetRecord)                   \
+  X(reputation_terms, ReputationTermsRecord)   \
+  X(passport_admitted, PassportAdmittedRecord) \
+  X(tasked, TaskedRecord)                      \
+  X(task_started, TaskStartedRecord)           \
+  X(task_returned, TaskReturnedRecord)         \
+  X(task_verified, TaskVerifiedRecord)         \
+  X(task_unknown, TaskUnknownRecord)           \
+  X(cancelled, CancelledRecord)                \
+  X(approval_answered, ApprovalAnsweredRecord) \
+  X(attention_set, AttentionSetRecord)
+
 const char* record_type_name(RecordType type);
 
 struct Envelope {

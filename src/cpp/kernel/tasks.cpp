@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <numeric>
 
+#include "base/seeded_bug.hpp"
 #include "kernel/inner.hpp"
 
 namespace hanse {
@@ -14,7 +15,7 @@ uint32_t Kernel::Inner::task_for(uint32_t actor, TaskId id, bool as_worker) cons
   const uint32_t requester = index_of(task.requester), worker = index_of(task.worker);
   if (!same_view(actor, requester) && !same_view(actor, worker))
     throw Error(ErrorCode::unknown_task, "task", "", id);
-  if (!agents.within(as_worker ? worker : requester, actor))
+  if (!HANSE_SEEDED_BUG(43) && !agents.within(as_worker ? worker : requester, actor))
     throw Error(ErrorCode::not_permitted, "task",
                 as_worker ? "the actor is not its worker" : "the actor is not its requester", id);
   return index;
@@ -44,7 +45,7 @@ Position Kernel::Inner::complete_one(uint32_t actor, const Completion& completio
   // offer has no price of its own; its worker earns what usage leaves.
   const uint64_t left = ledger.hold(task.hold).left;
   const uint64_t fee = task.version == 0 ? 0 : std::min(task.price, left);
-  if (charge.amount > left - fee)
+  if (charge.amount > left - (HANSE_SEEDED_BUG(41) ? 0 : fee))
     throw Error(ErrorCode::exceeds_hold, "usage", charge.amount, left - fee, completion.task);
   CompletedRecord record{index, completion.artifact, completion.usage, charge.amount,
                          charge.remainder};
@@ -61,7 +62,7 @@ Position Kernel::Inner::judge_one(uint32_t actor, TaskId id, Verdict verdict, Ag
   const uint32_t index = task_for(actor, id, false);
   const Task& task = tasks.at(index);
   const uint32_t worker = index_of(task.worker);
-  if (by == worker)
+  if (by == worker && !HANSE_SEEDED_BUG(42))
     throw Error(ErrorCode::not_permitted, "verifier", "a worker can't verify its own work", id);
   JudgedRecord record;
   record.task = index;
@@ -72,8 +73,11 @@ Position Kernel::Inner::judge_one(uint32_t actor, TaskId id, Verdict verdict, Ag
   switch (verdict) {
     case Verdict::accept:
       tasks.check_accept(index);
-      if (task.verifier_required && by == index_none)
-        throw Error(ErrorCode::verifier_required, "verifier", "this task asks for one", id);
+      if (task.verifier_required && task.state != TaskState::verified && !HANSE_SEEDED_BUG(36)) {
+        if (by == index_none)
+          throw Error(ErrorCode::verifier_required, "verifier", "this task asks for one", id);
+        check_verifier(by, index);
+      }
       record.fee = std::min(task.price, ledger.hold(task.hold).left);
       record.house = uint64_t(u128(record.fee) * genesis.fee_basis_points / 10'000);
       break;
@@ -96,7 +100,7 @@ Position Kernel::Inner::judge_one(uint32_t actor, TaskId id, Verdict verdict, Ag
   question[Fact::resource_tier] = task.tier;
   question[Fact::resource_price] = int64_t(std::min<uint64_t>(task.price, INT64_MAX));
   question[Fact::amount] = int64_t(std::min<uint64_t>(record.fee, INT64_MAX));
-  question[Fact::verified] = by != index_none;
+  question[Fact::verified] = by != index_none || task.state == TaskState::verified;
   question[Fact::attempt] = task.attempt;
   question[Fact::same_tenant] = agents.tenant(worker) == agents.tenant(actor);
   if (!program->decide(question, epoch).allowed)
@@ -177,7 +181,7 @@ bool Kernel::Inner::escalate_one(uint32_t actor, TaskId id, const DispatchReques
   const uint32_t index = task_for(actor, id, false);
   tasks.check_escalate(index);
   const Task& task = tasks.at(index);
-  const uint64_t left = task.budget - task.spent;
+  const uint64_t left = task.budget - (HANSE_SEEDED_BUG(40) ? 0 : task.spent);
   receipt_out = Receipt{};
   receipt_out.durability = durability;
   receipt_out.task = id;
@@ -189,8 +193,12 @@ bool Kernel::Inner::escalate_one(uint32_t actor, TaskId id, const DispatchReques
                             : choose(index_of(task.requester), request, candidates, left,
                                      Action::escalate, last_round, nullptr);
   if (choice.retry) return false;
-  if (left == 0 || (choice.outcome == Outcome::no_match && candidates.dearer))
+  if (choice.outcome == Outcome::no_match && candidates.busy) {
+    choice.outcome = Outcome::full;
+    choice.reason = "every offer that what is left can pay is full: try again";
+  } else if (left == 0 || (choice.outcome == Outcome::no_match && candidates.dearer)) {
     choice.outcome = Outcome::budget_exceeded;
+  }
   receipt_out.outcome = choice.outcome;
   receipt_out.reason = choice.reason;
   receipt_out.epoch = choice.epoch;
@@ -234,6 +242,27 @@ void Kernel::Inner::commit_escalation(uint32_t actor, uint32_t index, uint64_t l
   receipt_out.attempt = tasks.at(index).attempt;
 }
 
+// Looks at every row, so only where the task would end otherwise. The mutex is held.
+bool Kernel::Inner::busy_but_affordable(uint32_t actor, const DispatchRequest& request) const {
+  const Feasible& f = request.feasible;
+  const auto price_max =
+      std::min(f.price_max, int64_t(std::min<uint64_t>(request.budget, INT64_MAX)));
+  for (uint32_t i = 0; i < capabilities.row_count(request.space); ++i) {
+    const CapabilityStore::Row row = capabilities.row(request.space, i);
+    if (!row.found || row.agent == actor || capabilities.has_slot(request.space, i)) continue;
+    if (row.price < f.price_min || row.price > price_max) continue;
+    if (row.tier < f.tier_min || row.tier > f.tier_max) continue;
+    if ((row.skills & f.skills_all) != f.skills_all || (row.skills & f.skills_none) != 0) continue;
+    if (f.skills_any != 0 && (row.skills & f.skills_any) == 0) continue;
+    if ((row.policy_bits & f.policy_all) != f.policy_all || (row.policy_bits & f.policy_none) != 0)
+      continue;
+    if (f.region != UINT16_MAX && row.region != f.region) continue;
+    if (f.tenant != index_none && row.tenant != f.tenant) continue;
+    if (agents.live(row.agent)) return true;
+  }
+  return false;
+}
+
 // A search asks for offers that what is left of the budget can pay. Where there are none at all but
 // a dearer one, the answer is budget_exceeded, not no_match. Without the mutex.
 void Kernel::Inner::find_affordable(uint32_t actor,
@@ -253,8 +282,12 @@ void Kernel::Inner::find_affordable(uint32_t actor,
   for (const DispatchRequest& request : unbounded) wanted.push_back(&request);
   std::vector<Candidates> found;
   find_candidates(actor, wanted, 0, found);
-  for (size_t j = 0; j < without.size(); ++j)
-    candidates_out[without[j]].dearer = !found[j].matches.empty();
+  std::lock_guard lock(writer);
+  for (size_t j = 0; j < without.size(); ++j) {
+    Candidates& candidates = candidates_out[without[j]];
+    candidates.dearer = !found[j].matches.empty();
+    candidates.busy = busy_but_affordable(actor, *requests[without[j]]);
+  }
 }
 
 void Kernel::Inner::escalate_all(AgentId actor, std::span<const TaskId> ids,

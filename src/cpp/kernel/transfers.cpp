@@ -1,6 +1,7 @@
 // Commands that move money, and what their records do.
 #include <algorithm>
 
+#include "base/seeded_bug.hpp"
 #include "kernel/inner.hpp"
 
 namespace hanse {
@@ -199,6 +200,19 @@ bool Kernel::Inner::sees(uint32_t actor, const Hold& hold) const {
 
 // --- commands
 
+// Where memory runs out between two effects, part of the batch stands and no record says so:
+// nothing may follow.
+bool Kernel::Inner::execute_or_break(const Ledger::Batch& batch, std::span<Moved> moved_out,
+                                     Ledger::Marks& marks_out) {
+  try {
+    return ledger.execute(batch, moved_out, marks_out);
+  } catch (const std::exception& error) {
+    broken = error.what();
+    journal->poison(broken);
+    throw;
+  }
+}
+
 // The effects stand already; here they become a record, in room that was reserved.
 Position Kernel::Inner::commit_transfers(uint32_t actor, const Ledger::Batch& batch,
                                          std::span<const Moved> moved) {
@@ -255,7 +269,8 @@ Position Kernel::transfer(AgentId actor, std::span<Transfer> transfers, bool ato
     // Room first: what is applied below must find its record's place.
     in.journal->reserve(envelope_size + 8 + transfers.size() * move_line_size_max);
     Ledger::Marks marks;
-    if (!in.ledger.execute(batch, moved_out, marks)) return position_none;
+    if (!in.execute_or_break(batch, moved_out, marks)) return position_none;
+    if (HANSE_SEEDED_BUG(59)) in.ledger.roll_back(batch, moved_out, marks);
     try {
       position = in.commit_transfers(me, batch, moved_out);
     } catch (...) {

@@ -1,6 +1,7 @@
 // Batches of transfers: chains, atomic batches, and taking back what did not take place.
 #include <algorithm>
 
+#include "base/seeded_bug.hpp"
 #include "ledger/ledger.hpp"
 
 namespace hanse {
@@ -26,8 +27,9 @@ bool took_place(Outcome outcome) { return outcome == Outcome::ok || outcome == O
 
 void Ledger::use_key(const Batch& batch, size_t at, const Moved& moved) {
   const Transfer& transfer = batch.transfers[at];
-  if (transfer.key.none()) return;
-  if (moved.outcome != Outcome::ok && !is_transient(moved.outcome)) return;
+  if (transfer.key.none() || (HANSE_SEEDED_BUG(24) && is_resolution(transfer))) return;
+  if (moved.outcome != Outcome::ok && (HANSE_SEEDED_BUG(23) || !is_transient(moved.outcome)))
+    return;
   UsedKey used{transfer.key, transfer.key_owner, transfer, moved};
   // A record names agents by index, so that one who is not there leaves no name behind.
   if (batch.debits[at] == index_none) used.transfer.debit = id_none;
@@ -146,7 +148,8 @@ void Ledger::execute_chain(const Batch& batch, size_t first, size_t end,
       failed = at;
   }
   if (failed != end) {
-    for (size_t at = failed; at-- > first;) take_back(batch, at, moved_out[at]);
+    for (size_t at = failed - HANSE_SEEDED_BUG(28); at-- > first;)
+      take_back(batch, at, moved_out[at]);
     truncate(marks);
     for (size_t at = first; at < end; ++at)
       if (at != failed) moved_out[at] = {Outcome::linked_failed};

@@ -25,6 +25,7 @@
 // surprise (is_transient). The others leave no trace.
 #include <algorithm>
 
+#include "base/seeded_bug.hpp"
 #include "ledger/ledger.hpp"
 
 namespace hanse {
@@ -91,7 +92,8 @@ Outcome Ledger::check_seen(const UsedKey& seen, const Transfer& transfer) const 
     return Outcome::exists_with_different_debit;
   if (before.credit != transfer.credit && !(resolves && transfer.credit == id_none))
     return Outcome::exists_with_different_credit;
-  if (before.amount != transfer.amount) return Outcome::exists_with_different_amount;
+  if (before.amount != transfer.amount && !HANSE_SEEDED_BUG(25))
+    return Outcome::exists_with_different_amount;
   if (!std::equal(before.user_data_128, before.user_data_128 + 2, transfer.user_data_128))
     return Outcome::exists_with_different_user_data_128;
   if (before.user_data_64 != transfer.user_data_64)
@@ -150,7 +152,7 @@ Outcome Ledger::check_resolution(const Batch& batch, const Transfer& transfer,
   if (transfer.pending > holds_.size()) return Outcome::pending_not_found;
   const Hold& hold = holds_[transfer.pending - 1];
   // What is reserved for a task moves with the task and by no other way; another's hold is absent.
-  if (of_task(hold) || (batch.may && !batch.may(hold, transfer.kind)))
+  if (of_task(hold) || (!HANSE_SEEDED_BUG(29) && batch.may && !batch.may(hold, transfer.kind)))
     return Outcome::pending_not_found;
   const Outcome fits = check_held(hold, transfer);
   if (fits != Outcome::ok) return fits;
@@ -162,11 +164,13 @@ Outcome Ledger::check_resolution(const Batch& batch, const Transfer& transfer,
     case HoldState::posted:
       return Outcome::already_posted;
     case HoldState::voided:
+      if (HANSE_SEEDED_BUG(20)) break;
       return Outcome::already_voided;
     case HoldState::expired:
       return Outcome::already_expired;
   }
-  if (hold.expires_ns != 0 && hold.expires_ns <= batch.now_ns) return Outcome::already_expired;
+  if (!HANSE_SEEDED_BUG(22) && hold.expires_ns != 0 && hold.expires_ns <= batch.now_ns)
+    return Outcome::already_expired;
   if (transfer.kind == TransferKind::post) {
     // The only movement that a closed account allows is voiding.
     if (is_closed(hold.debit)) return Outcome::debit_closed;
@@ -206,12 +210,14 @@ Outcome Ledger::check_room(AccountIndex debit, AccountIndex credit, uint32_t cre
     back = to.counters[debits_posted];
     limited = (to.flags & account_flag::credits_limited) != 0;
   }
-  if (credits > UINT64_MAX) return Outcome::overflow;
+  if (credits > UINT64_MAX && !HANSE_SEEDED_BUG(17)) return Outcome::overflow;
   const bool bounded = (accounts_[debit].flags & account_flag::debits_limited) != 0;
-  if (bounded && debits > from[credits_posted]) return Outcome::exceeds_credits;
-  if (limited && credits > back) return Outcome::exceeds_debits;
-  if (!budgets_.empty() && budgets_.check(accounts_[debit].agent, credit_agent,
-                                          accounts_[debit].unit, amount) != index_none)
+  if (!HANSE_SEEDED_BUG(16) && bounded && debits > from[credits_posted])
+    return Outcome::exceeds_credits;
+  if (limited && credits > back && !HANSE_SEEDED_BUG(18)) return Outcome::exceeds_debits;
+  if (!HANSE_SEEDED_BUG(19) && !budgets_.empty() &&
+      budgets_.check(accounts_[debit].agent, credit_agent, accounts_[debit].unit, amount) !=
+          index_none)
     return Outcome::exceeds_budget;
   return Outcome::ok;
 }
@@ -266,7 +272,8 @@ Outcome Ledger::check_settlement(HoldId id, Settlement verdict, uint64_t amount,
       if (hold.expires_ns != 0 && hold.expires_ns <= now_ns) return Outcome::already_expired;
       break;
     case HoldState::unknown:
-      if (verdict == Settlement::unknown) return Outcome::settlement_unknown;
+      if (verdict == Settlement::unknown && !HANSE_SEEDED_BUG(30))
+        return Outcome::settlement_unknown;
       break;
     case HoldState::posted:
       return Outcome::already_posted;

@@ -1,4 +1,5 @@
 // Funding, reservations, settlements, and the movements that every change of the books is made of.
+#include "base/seeded_bug.hpp"
 #include "ledger/ledger.hpp"
 
 namespace hanse {
@@ -55,11 +56,12 @@ void Ledger::apply_draw(HoldId id, uint64_t amount, AccountIndex to) {
   subtract(hold.credit, credits_pending, amount);
   add(to, credits_posted, amount);
   hold.left -= amount;
-  hold_hash_.mark(uint32_t(id - 1));
+  if (!HANSE_SEEDED_BUG(34)) hold_hash_.mark(uint32_t(id - 1));
   const Account& debit = accounts_[hold.debit];
   if (!budgets_.empty()) {
     budgets_.subtract(debit.agent, pending_payee(hold), debit.unit, &Budget::pending, amount);
-    budgets_.add(debit.agent, accounts_[to].agent, debit.unit, &Budget::posted, amount);
+    budgets_.add(debit.agent, accounts_[to].agent, debit.unit, &Budget::posted,
+                 HANSE_SEEDED_BUG(33) ? 0 : amount);
   }
   assert_balanced(debit.unit);
   if (amount != 0) tell(EntryKind::posted, hold.debit, to, amount, id);
@@ -79,7 +81,7 @@ void Ledger::apply_resolve(HoldId id, HoldState state) {
   hold.left = 0;
   hold.state = state;
   hold_hash_.mark(uint32_t(id - 1));
-  if (state != HoldState::posted) set_closed(hold, false);
+  if (state != HoldState::posted && !HANSE_SEEDED_BUG(32)) set_closed(hold, false);
   assert_balanced(debit.unit);
   if (released != 0) tell(EntryKind::released, hold.debit, hold.credit, released, id);
 }
@@ -87,7 +89,7 @@ void Ledger::apply_resolve(HoldId id, HoldState state) {
 void Ledger::due(uint64_t now_ns, uint32_t limit, std::vector<HoldId>& holds_out) const {
   holds_out.clear();
   for (const auto& [expires_ns, hold] : expiries_) {
-    if (expires_ns > now_ns || holds_out.size() >= limit) return;
+    if (expires_ns + HANSE_SEEDED_BUG(21) > now_ns || holds_out.size() >= limit) return;
     holds_out.push_back(hold);
   }
 }
@@ -143,13 +145,13 @@ HoldId Ledger::open_hold(Hold hold) {
 
 uint64_t Ledger::fee_of(const Hold& hold, uint64_t amount) const {
   if ((hold.flags & transfer_flag::fee) == 0) return 0;
-  return uint64_t(u128(amount) * fee_basis_points_ / 10'000);
+  return uint64_t((u128(amount) * fee_basis_points_ + HANSE_SEEDED_BUG(27) * 9'999) / 10'000);
 }
 
 void Ledger::post_hold(HoldId id, uint64_t amount) {
   const Hold& hold = unresolved_at(id);
   const uint64_t fee = fee_of(hold, amount);
-  apply_draw(id, amount - fee, hold.credit);
+  apply_draw(id, amount - (HANSE_SEEDED_BUG(26) ? 0 : fee), hold.credit);
   if (fee != 0)
     apply_draw(id, fee, account_find(0, accounts_[hold.debit].unit, AccountPurpose::fees));
   apply_resolve(id, HoldState::posted);

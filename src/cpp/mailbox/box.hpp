@@ -20,7 +20,10 @@ struct LaneQueue {
 
 // All zero is a box that nobody has used. The base is lane 0.
 struct alignas(32) Box : LaneQueue {
-  static constexpr uint16_t ready = 1;  // it is in a ready ring
+  // It stands in the drain's ready ring, in that of native handlers. In both where it changed hands
+  // while it waited: whoever meets it and may not handle it passes it over.
+  static constexpr uint16_t ready = 1;
+  static constexpr uint16_t native_ready = 256;
   static constexpr uint16_t paused = 2;
   static constexpr uint16_t closed = 4;
   static constexpr uint16_t native = 8;    // has a native handler
@@ -28,13 +31,14 @@ struct alignas(32) Box : LaneQueue {
   static constexpr uint16_t ruled = 32;    // has a policy or a capacity of its own
   static constexpr uint16_t removed = 64;  // messages were taken out from between others
   static constexpr uint16_t owed = 128;    // refused somebody who waits for credit
+  static constexpr uint16_t parked = 512;  // a drain that did not want it left it aside
   // Its messages don't simply leave from the front of one queue.
   static constexpr uint16_t careful = urgent | ruled | removed | owed;
 
   uint32_t extra;  // number of its BoxExtra, 0: none
   uint32_t group;  // number of its group
 
-  bool plain_and_empty() const { return count == 0 && (flags & ~ready) == 0; }
+  bool plain_and_empty() const { return count == 0 && (flags & ~(ready | native_ready)) == 0; }
   bool has_messages() const { return count != 0 || (flags & urgent) != 0; }
 };
 static_assert(sizeof(Box) == 32);

@@ -49,8 +49,21 @@ void MailboxTable::send_many(const MessageHeader& header, std::span<const AgentI
     if (size > payloads.columns)
       throw Error(ErrorCode::out_of_range, "sizes", size, payloads.columns);
 
-  State& state = *state_;
-  const BulkRows rows{header, to, payloads, sizes};
+  state_->send_rows({header, to, payloads, sizes}, outcomes_in_out);
+}
+
+void MailboxTable::send_arrived(const ArrivedRows& arrived, std::span<Outcome> outcomes_out) {
+  const MessageHeader header;
+  const MatrixView<const uint8_t> payloads{arrived.payloads, arrived.to.size(),
+                                           message_inline_bytes};
+  state_->send_rows({header, arrived.to, payloads, arrived.sizes, arrived.senders, arrived.stride},
+                    outcomes_out);
+}
+
+void MailboxTable::State::send_rows(const BulkRows& rows, std::span<Outcome> outcomes_in_out) {
+  State& state = *this;
+  const size_t count = rows.count();
+  if (count == 0) return;
   if (!state.owner.caller()) {
     for (size_t i = 0; i < count; ++i)
       if (outcomes_in_out[i] == Outcome::ok) outcomes_in_out[i] = state.send_row(rows, i);
@@ -68,10 +81,11 @@ void MailboxTable::send_many(const MessageHeader& header, std::span<const AgentI
 Outcome MailboxTable::State::send_row(const BulkRows& rows, size_t i) {
   MessageHeader header = rows.header;
   header.to = rows.to[i];
+  header.sender = rows.sender(i);
   const uint32_t size = rows.size(i);
   if (size > options.payload_size_bytes_max) return refuse(Outcome::too_large);
   if (!exists(header.to)) return refuse(Outcome::unknown);
-  const Bytes payload{rows.payloads.row(i), size};
+  const Bytes payload{rows.bytes(i), size};
   return owner.caller() ? send_owned(header, payload.data(), size) : send_foreign(header, payload);
 }
 
@@ -194,7 +208,7 @@ void MailboxTable::set_next_sequence(AgentId agent, uint8_t lane, uint64_t seque
 void MailboxTable::State::send_rows_logged(const BulkRows& rows, std::span<Outcome> outcomes) {
   EpochLog& log = bulk.log;
   EpochLog::Append append;
-  append.sender = rows.header.sender;
+  append.sender = rows.sender(0);
   append.deadline_ns = rows.header.deadline_ns;
   append.sent_ns = options.trace_interval != 0 ? clock->now_ns() : 0;
   log.begin(append);
@@ -208,12 +222,16 @@ void MailboxTable::State::send_rows_logged(const BulkRows& rows, std::span<Outco
 
     const AgentId to = rows.to[i];
     const uint32_t size = rows.size(i);
+    if (rows.sender(i) != append.sender) {
+      append.sender = rows.sender(i);
+      log.begin(append);
+    }
     const bool known = generation_of(to) == 1 && index_of(to) < log.receiver_count();
     uint8_t* row = known && room != 0 ? log.append(append, index_of(to), size) : nullptr;
     if (!row && known && room != 0 && heal(index_of(to)))
       row = log.append(append, index_of(to), size);
     if (row) [[likely]] {
-      write_row(row, rows.payloads.row(i), size);
+      write_row(row, rows.bytes(i), size);
       ++accepted;
       --room;
       continue;
@@ -275,8 +293,21 @@ bool MailboxTable::State::log_single(const MessageHeader& header, const Content&
 
 // --- leaving
 
-size_t MailboxTable::State::drain_log(MessageBatch::State& batch, size_t count_max,
-                                      uint64_t now_ns) {
+// All receivers of the epoch at hand are.
+bool MailboxTable::State::log_wanted(const WantedBoxes& wanted) {
+  EpochLog& log = bulk.log;
+  uint32_t last = index_none;
+  for (const uint32_t key : log.keys()) {
+    const uint32_t receiver = log.receiver_of(key);
+    if (receiver == last) continue;
+    last = receiver;
+    if (!wanted.wants(wanted.context, make_id(receiver, 1))) return false;
+  }
+  return true;
+}
+
+size_t MailboxTable::State::drain_log(MessageBatch::State& batch, size_t count_max, uint64_t now_ns,
+                                      const WantedBoxes* only) {
   EpochLog& log = bulk.log;
   const size_t wanted = std::min<size_t>(count_max, log.count());
   if (wanted == 0) return 0;
@@ -288,9 +319,13 @@ size_t MailboxTable::State::drain_log(MessageBatch::State& batch, size_t count_m
 
   size_t count = 0;
   uint64_t gone = 0;
+  bool asked = true;  // about the epoch at hand, by the caller
   while (count < wanted && !log.empty()) {
     std::span<const uint32_t> keys = log.keys();
-    if (log.last_key() < 0) observe_epoch(now_ns);
+    if (log.last_key() < 0) {
+      if (only && !asked && !log_wanted(*only)) break;
+      observe_epoch(now_ns);
+    }
     keys = keys.first(std::min(keys.size(), wanted - count));
     if (alone && same_for_all(batch.store, now_ns)) {
       take_rows_alike(keys, batch.store);
@@ -306,6 +341,7 @@ size_t MailboxTable::State::drain_log(MessageBatch::State& batch, size_t count_m
       gone += keys.size() - (count - before);
     }
     log.advance(keys.size());
+    asked = false;
   }
   taken[0].add(count);
   this->ended[0].add(gone);

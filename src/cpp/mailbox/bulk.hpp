@@ -21,8 +21,14 @@ struct BulkRows {
   const MessageHeader& header;  // its `to` is ignored
   std::span<const AgentId> to;
   MatrixView<const uint8_t> payloads;
-  std::span<const uint32_t> sizes;  // empty: all as wide as the payloads
+  std::span<const uint32_t> sizes;     // empty: all as wide as the payloads
+  std::span<const AgentId> senders{};  // empty: the header's
+  size_t stride = 0;                   // bytes from row to row; 0: as wide as the payloads
 
+  const uint8_t* bytes(size_t row) const {
+    return payloads.data + row * (stride == 0 ? payloads.columns : stride);
+  }
+  AgentId sender(size_t row) const { return senders.empty() ? header.sender : senders[row]; }
   size_t count() const { return to.size(); }
   uint32_t size(size_t row) const {
     return sizes.empty() ? uint32_t(payloads.columns) : sizes[row];

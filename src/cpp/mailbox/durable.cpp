@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/error.hpp"
+#include "base/seeded_bug.hpp"
 
 namespace hanse {
 
@@ -65,7 +66,8 @@ Outcome DurableTable::check_send(uint32_t to, uint64_t size, const DurableDraft&
   if (size > box.options.payload_bytes_max) return Outcome::too_large;
   const uint64_t queued = uint64_t(box.queued) + draft.messages(index);
   const uint64_t bytes = box.payload_bytes + draft.bytes(index);
-  if (queued >= box.options.capacity_messages || bytes + size > box.options.payload_bytes_max)
+  if (queued >= box.options.capacity_messages + HANSE_SEEDED_BUG(57) ||
+      bytes + size > box.options.payload_bytes_max)
     return Outcome::full;
   return Outcome::ok;
 }
@@ -95,7 +97,7 @@ void DurableTable::check_queued(uint32_t agent, std::span<const uint64_t> sequen
 
 bool DurableTable::attempts_used(uint32_t agent, uint64_t sequence) const {
   const Box& box = boxes_[box_find(agent)];
-  return find(box, sequence)->attempt >= box.options.attempts_max;
+  return find(box, sequence)->attempt >= box.options.attempts_max + HANSE_SEEDED_BUG(46);
 }
 
 const DurableTable::Entry* DurableTable::find(const Box& box, uint64_t sequence) {
@@ -197,7 +199,7 @@ void DurableTable::apply_acknowledge(uint32_t agent, uint64_t sequence) {
   HANSE_ASSERT(index != index_none);
   Entry* entry = find(boxes_[index], sequence);
   HANSE_ASSERT(entry != nullptr);
-  ++boxes_[index].acknowledged;
+  boxes_[index].acknowledged += HANSE_SEEDED_BUG(58) ? 2 : 1;
   remove(index, *entry);
 }
 
@@ -285,10 +287,10 @@ void DurableTable::wake(uint32_t index) {
 
 // The next that may go out; what came back goes before what never went.
 DurableTable::Entry* DurableTable::next(Box& box, uint64_t durable_count) {
-  if (box.in_flight >= box.options.in_flight_max) return nullptr;
+  if (box.in_flight >= box.options.in_flight_max + HANSE_SEEDED_BUG(47)) return nullptr;
   Entry* entry = nullptr;
   if (!box.returned.empty()) {
-    entry = find(box, *box.returned.begin());
+    entry = find(box, HANSE_SEEDED_BUG(44) ? *box.returned.rbegin() : *box.returned.begin());
     HANSE_ASSERT(entry != nullptr);
   } else {
     auto at = std::ranges::lower_bound(box.entries, box.next_out, {}, &Entry::sequence);
@@ -298,7 +300,8 @@ DurableTable::Entry* DurableTable::next(Box& box, uint64_t durable_count) {
     else
       entry = &*at;
   }
-  return entry != nullptr && entry->position < durable_count ? entry : nullptr;
+  const bool out = HANSE_SEEDED_BUG(48) || (entry != nullptr && entry->position < durable_count);
+  return out ? entry : nullptr;
 }
 
 void DurableTable::hand_out(Box& box, Entry& entry, DurableTaken& out) {

@@ -153,6 +153,21 @@ void MailboxTable::State::close(uint32_t index, Outcome reason) {
   }
 }
 
+// Out of the ring, so that a drain that wants others does not meet it again and again.
+void MailboxTable::State::park(Box& box, uint32_t index) {
+  box.flags |= Box::parked;
+  parked.push_back(index);
+}
+
+void MailboxTable::State::unpark() {
+  for (const uint32_t index : parked) {
+    Box& box = boxes[index];
+    box.flags &= uint16_t(~Box::parked);
+    if (box.has_messages()) make_ready(box, index);
+  }
+  parked.clear();
+}
+
 // Two steps, since the slot's number is in the box: the box early, its oldest slot later.
 void MailboxTable::State::prefetch_crowd(const ReadyBoxes& of) const {
   constexpr uint32_t box_ahead = 16, slot_ahead = 8;

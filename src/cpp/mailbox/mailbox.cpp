@@ -65,32 +65,59 @@ Payload MailboxTable::loan(size_t size) {
   return Payload::lent(*state_->account, size);
 }
 
-size_t MailboxTable::drain(MessageBatch& batch, size_t count_max, uint64_t now_ns,
-                           uint32_t quantum) {
+size_t MailboxTable::drain(MessageBatch& batch, size_t count_max, uint64_t now_ns, uint32_t quantum,
+                           const WantedBoxes* wanted) {
   if (quantum == 0) throw Error(ErrorCode::out_of_range, "quantum", "0 where at least 1 is needed");
   State& state = *state_;
   state.require_not_running();
   state.own();
   state.settle();
+  if (!wanted) state.unpark();
   MessageBatch::State& out = *batch.state_;
-  out.reserve(std::min<size_t>(count_max, state.slab.used()));
-
+  EpochLog& log = state.bulk.log;
   size_t count = 0;
-  while (count < count_max && !state.ready.empty()) {
-    state.prefetch_turns(state.ready);
-    const uint32_t index = state.ready.pop();
-    Box& box = state.boxes[index];
-    box.flags &= uint16_t(~Box::ready);
-    uint32_t turn = 0;
-    if (!(box.flags & (Box::paused | Box::native)))
-      for (; turn < quantum && count < count_max && box.has_messages(); ++turn)
-        count += state.take(box, index, out, now_ns);
-    if (box.has_messages()) state.make_ready(box, index);
-    state.ready.served(turn);
-  }
-  if (!state.bulk.log.empty()) count += state.drain_log(out, count_max - count, now_ns);
+  do {
+    // Who is not wanted keeps what it has in its box, where more may be added behind it.
+    if (wanted && !log.empty() && !state.log_wanted(*wanted)) state.spill_log();
+    count += state.drain_boxes(out, count_max, now_ns, quantum, wanted);
+    if (!log.empty()) count += state.drain_log(out, count_max - count, now_ns, wanted);
+  } while (count == 0 && count_max != 0 && !log.empty());
   state.credit_starved();
   return count;
+}
+
+size_t MailboxTable::State::drain_boxes(MessageBatch::State& out, size_t count_max, uint64_t now_ns,
+                                        uint32_t quantum, const WantedBoxes* wanted) {
+  out.reserve(std::min<size_t>(count_max, slab.used()));
+  size_t count = 0;
+  while (count < count_max && !ready.empty()) {
+    prefetch_turns(ready);
+    const uint32_t index = ready.pop();
+    Box& box = boxes[index];
+    box.flags &= uint16_t(~Box::ready);
+    const bool open =
+        (box.flags & (Box::paused | Box::native | Box::parked)) == 0 && box.has_messages();
+    uint32_t turn = 0;
+    if (open && wanted && !wanted->wants(wanted->context, make_id(index, 1)))
+      park(box, index);
+    else if (open)
+      for (; turn < quantum && count < count_max && box.has_messages(); ++turn)
+        count += take(box, index, out, now_ns);
+    if (box.has_messages()) make_ready(box, index);
+    ready.served(turn);
+  }
+  return count;
+}
+
+void MailboxTable::unpark() {
+  State& state = *state_;
+  if (owner_.caller()) {
+    state.unpark();
+    return;
+  }
+  const std::lock_guard lock(state.closes_mutex);
+  state.unpark_wanted = true;
+  state.closes_pending.store(true, std::memory_order_release);
 }
 
 bool MailboxTable::receive(AgentId agent, MessageBatch& batch, uint64_t now_ns) {

@@ -15,6 +15,7 @@
 #include "base/ids.hpp"
 #include "base/outcome.hpp"
 #include "base/view.hpp"
+#include "mailbox/consumer_groups.hpp"
 #include "mailbox/message.hpp"
 #include "mailbox/observation.hpp"
 #include "mailbox/owner.hpp"
@@ -74,6 +75,7 @@ class MessageBatch {
  public:
   MessageBatch();
   ~MessageBatch();
+  void swap(MessageBatch& other) noexcept { state_.swap(other.state_); }
   void clear();
   size_t count() const;
   const std::vector<Message>& messages() const;
@@ -103,6 +105,20 @@ struct Undelivered {
   AgentId to = id_none, sender = id_none;
   uint64_t request = 0;
   Outcome reason = Outcome::invalid;  // expired, or that of the dead letter
+};
+
+// Plain messages of at most 64 bytes: [n] each, payloads `stride` bytes apart.
+struct ArrivedRows {
+  std::span<const AgentId> senders, to;
+  std::span<const uint32_t> sizes;
+  const uint8_t* payloads = nullptr;
+  size_t stride = message_inline_bytes;
+};
+
+// Which boxes a drain may take from: asked once a turn of each. Must not call the table.
+struct WantedBoxes {
+  bool (*wants)(void* context, AgentId agent);
+  void* context;
 };
 
 class MailboxTable;
@@ -149,6 +165,8 @@ class MailboxTable {
   void send_many(const MessageHeader& header, std::span<const AgentId> to,
                  MatrixView<const uint8_t> payloads, std::span<const uint32_t> sizes,
                  std::span<Outcome> outcomes_in_out);
+  // Rows of several senders, as another shard has handed them over. Owner thread.
+  void send_arrived(const ArrivedRows& rows, std::span<Outcome> outcomes_in_out);
   // One message to many: over 64 bytes they share one buffer. Rows whose outcome is not ok at the
   // start are left out (denied by the caller's rules). Owner thread. Throws dimension_mismatch.
   void send_shared(const MessageHeader& header, std::span<const AgentId> to, const Payload& payload,
@@ -158,8 +176,13 @@ class MailboxTable {
   // Adds up to `count_max` messages to the batch. Groups take turns, in a group the boxes in the
   // order in which they became ready, at most `quantum` a turn of each; a box with messages left
   // goes to the back. Those with deadline_ns <= now_ns are counted as expired, not returned. Boxes
-  // with a native handler are left out. Owner thread (else wrong_thread).
-  size_t drain(MessageBatch& batch, size_t count_max, uint64_t now_ns, uint32_t quantum = 64);
+  // with a native handler are left out. Owner thread (else wrong_thread). wanted: what waits in
+  // other boxes stays there, and is not asked about again before `unpark`, or a drain that wants
+  // all, made them ready anew.
+  size_t drain(MessageBatch& batch, size_t count_max, uint64_t now_ns, uint32_t quantum = 64,
+               const WantedBoxes* wanted = nullptr);
+  // Any thread: from another than the owner's it takes effect before the owner's next drain.
+  void unpark();
   // Adds the next live one of one box, paused or not. False: none. Owner thread.
   bool receive(AgentId agent, MessageBatch& batch, uint64_t now_ns);
   // Native handlers of messages in boxes that have one; up to `count_max` messages, in the order
@@ -167,6 +190,7 @@ class MailboxTable {
   size_t run_native(size_t count_max, uint64_t now_ns, uint32_t quantum = 64);
   // A null handler removes it: the box is drained again. Owner thread. Throws unknown_agent.
   void set_native(AgentId agent, NativeHandler handler, void* context);
+  NativeHandler native(AgentId agent, void*& context_out) const;  // null: it has none
   bool has_ready() const;         // drain may find something; owner thread
   bool has_native_ready() const;  // run_native may find something; owner thread
 
@@ -207,6 +231,11 @@ class MailboxTable {
   bool unsubscribe(AgentId agent, uint64_t topic);  // false: was not subscribed
   bool unsubscribe_prefix(AgentId agent, uint64_t prefix, uint32_t bits);
   void unsubscribe_all(AgentId agent);
+  // Consumer groups: of each group of a topic one member gets what is published, in turns.
+  // consumer_groups.hpp has the rules. Throw as subscribe.
+  bool join_group(AgentId agent, uint64_t topic, uint64_t group);
+  bool leave_group(AgentId agent, uint64_t topic, uint64_t group);
+  ConsumerGroups& consumer_groups();  // to publish to them; owner thread
   // Who gets what is published to a topic, in the order of subscription (where one left, the last
   // took its place). Valid until the next call about topics.
   std::span<const AgentId> subscribers(uint64_t topic);

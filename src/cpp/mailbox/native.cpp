@@ -77,7 +77,7 @@ size_t MailboxTable::run_native(size_t count_max, uint64_t now_ns, uint32_t quan
     state.prefetch_turns(state.native_ready);
     run.index = state.native_ready.pop();
     run.served = 0;
-    state.boxes[run.index].flags &= uint16_t(~Box::ready);
+    state.boxes[run.index].flags &= uint16_t(~Box::native_ready);
     while (run.served < quantum && count < count_max) {
       const Box& box = state.boxes[run.index];
       if (!box.has_messages() || (box.flags & (Box::paused | Box::native)) != Box::native) break;
@@ -96,16 +96,25 @@ void MailboxTable::set_native(AgentId agent, NativeHandler handler, void* contex
   state.own();
   Box& box = state.box(index_of(agent));
   state.leave_log(index_of(agent));
-  if (!handler && box.extra == 0) return;
-  BoxExtra& more = state.extra(box);
-  more.native = handler;
-  more.native_context = context;
-  if (handler)
-    box.flags |= Box::native;
-  else
-    box.flags &= uint16_t(~Box::native);
-  // It may stand in the other ready ring: whoever meets it there hands it over.
+  box.flags &= uint16_t(~(Box::parked | Box::native));
+  if (handler) box.flags |= Box::native;
+  if (handler || box.extra != 0) {
+    BoxExtra& more = state.extra(box);
+    more.native = handler;
+    more.native_context = context;
+  }
   if (box.has_messages()) state.make_ready(box, index_of(agent));
+}
+
+NativeHandler MailboxTable::native(AgentId agent, void*& context_out) const {
+  state_->require(agent);
+  state_->require_owner();
+  context_out = nullptr;
+  const uint32_t index = index_of(agent);
+  if (index >= state_->boxes.size() || !(state_->boxes[index].flags & Box::native)) return nullptr;
+  const BoxExtra& more = *state_->extras[state_->boxes[index].extra];
+  context_out = more.native_context;
+  return more.native;
 }
 
 }  // namespace hanse

@@ -6,14 +6,13 @@
 
 namespace hanse {
 
-// Copies rows of 64 bytes to where they are kept, puts numbers of them in the stable order of their
-// receivers (counting sort in one pass, or
-// radix sort in two), and copies them out in that order: no bounds, sequences, senders
-// or deadlines. The limit beside which a benchmark prints what a mailbox does.
+// Copies rows of 64 bytes to the buckets of their receivers, sorts each bucket stably by receiver,
+// and copies the rows out in that order: the work of the log without bounds, sequences, senders,
+// deadlines or counters. The limit beside which a benchmark prints what a mailbox does.
 //
 //   receivers  [n], each < receiver_count
-//   rows       [n, 64]
-//   rows_out   [n, 64], not rows
+//   rows       [m, 64], n a multiple of m: message i is row i mod m, as where batches are reused
+//   rows_out   [m, 64], not rows: message i of the order is row i mod m
 //
 // Throws dimension_mismatch, out_of_range (receivers).
 void copy_by_receiver(std::span<const uint32_t> receivers, uint32_t receiver_count,

@@ -88,6 +88,23 @@ void MailboxTable::unsubscribe_all(AgentId agent) {
   state_->topics.unsubscribe_all(agent);
 }
 
+bool MailboxTable::join_group(AgentId agent, uint64_t topic, uint64_t group) {
+  state_->require(agent);
+  state_->own();
+  return state_->consumer_groups.join(agent, topic, group);
+}
+
+bool MailboxTable::leave_group(AgentId agent, uint64_t topic, uint64_t group) {
+  state_->require(agent);
+  state_->own();
+  return state_->consumer_groups.leave(agent, topic, group);
+}
+
+ConsumerGroups& MailboxTable::consumer_groups() {
+  state_->own();
+  return state_->consumer_groups;
+}
+
 std::span<const AgentId> MailboxTable::subscribers(uint64_t topic) {
   state_->own();
   return state_->topics.subscribers(topic);

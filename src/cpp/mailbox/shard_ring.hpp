@@ -5,9 +5,11 @@
 // back to the shared cache are read faster than those that must be fetched out of the other core.
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <bit>
 #include <cstring>
+#include <span>
 
 #include "mailbox/bulk_pages.hpp"
 #include "mailbox/message.hpp"
@@ -24,6 +26,18 @@ class ShardRing {
     }
     MessageHeader header() const {
       return {to, sender, kind, lane, request, deadline_ns, key, trace, latent};
+    }
+
+    // Nothing but bytes from one agent to another.
+    bool plain() const {
+      return (uint64_t(kind) | lane | request | deadline_ns | key | trace | latent) == 0 &&
+             size <= message_inline_bytes;
+    }
+
+    PayloadBuffer* buffer() const {
+      PayloadBuffer* buffer;
+      std::memcpy(&buffer, payload, sizeof buffer);
+      return buffer;
     }
 
     AgentId to, sender;
@@ -62,23 +76,26 @@ class ShardRing {
 
   // --- consumer
   bool empty() const { return published_.load(std::memory_order_seq_cst) == taken_; }
-  // Hands each cell that was published at the start to `sink(Cell&)`, then gives the room back.
+  // Hands the cells that were published at the start to `sink(span of Cell)`, some at a time, and
+  // gives their room back: a producer that waits for room should not wait for all of it.
   template <class Sink>
   size_t take_all(Sink&& sink) {
     const uint64_t end = published_.load(std::memory_order_acquire), begin = taken_;
     while (taken_ != end) {
-      __builtin_prefetch(&cells_[(taken_ + 8) & (cell_count_ - 1)]);
-      sink(cells_[taken_++ & (cell_count_ - 1)]);
-      // A producer that waits for room should not wait for all of it.
-      if ((taken_ & 1023) == 0) read_.store(taken_, std::memory_order_release);
+      const uint64_t at = taken_ & (cell_count_ - 1);
+      const uint64_t count = std::min({end - taken_, cell_count_ - at, cells_at_once});
+      sink(std::span(cells_ + at, size_t(count)));
+      taken_ += count;
+      read_.store(taken_, std::memory_order_release);
     }
-    if (begin != end) read_.store(taken_, std::memory_order_release);
     return size_t(end - begin);
   }
 
   uint64_t memory_bytes() const { return pages_.size_bytes(); }
 
  private:
+  static constexpr uint64_t cells_at_once = 4096;
+
   const uint64_t cell_count_;
   const BulkPages pages_;
   Cell* const cells_;

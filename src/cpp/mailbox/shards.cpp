@@ -10,6 +10,7 @@ namespace {
 
 // How often a sender makes room for others and looks again before a full ring is an answer.
 constexpr uint32_t full_ring_tries = 64;
+constexpr size_t agent_count_max = size_t(1) << 28;  // address space that is set aside
 
 const ShardOptions& checked(const ShardOptions& options) {
   const auto within = [](const char* field, uint64_t value, uint64_t least, uint64_t most) {
@@ -38,11 +39,9 @@ Shards::State::State(const ShardOptions& wanted)
     : options(checked(wanted)),
       clock(options.mailboxes.clock ? options.mailboxes.clock : std::make_shared<SystemClock>()),
       account(new PayloadAccount(options.mailboxes.payload_bytes_max)),
-      place_of(1),
-      meeting(options.shard_count) {
+      places(agent_count_max) {
   for (uint32_t from = 0; from < options.shard_count; ++from) {
     shards.push_back(std::make_unique<Shard>(of_shard(options.mailboxes, from)));
-    shards.back()->leaving.resize(options.shard_count);
     for (uint32_t to = 0; to < options.shard_count; ++to)
       rings.push_back(from == to ? nullptr : std::make_unique<ShardRing>(options.ring_size_bytes));
   }
@@ -53,11 +52,9 @@ Shards::State::~State() {
     for (uint32_t from = 0; from < options.shard_count; ++from) {
       if (from == shard) continue;
       ring(from, shard).publish();
-      ring(from, shard).take_all([](ShardRing::Cell& cell) {
-        if (cell.size <= message_inline_bytes) return;
-        PayloadBuffer* buffer;
-        std::memcpy(&buffer, cell.payload, sizeof buffer);
-        Payload::drop(buffer);
+      ring(from, shard).take_all([](std::span<ShardRing::Cell> cells) {
+        for (const ShardRing::Cell& cell : cells)
+          if (cell.size > message_inline_bytes) Payload::drop(cell.buffer());
       });
     }
   account->release();
@@ -71,24 +68,15 @@ void Shards::State::check_shard(uint32_t shard) const {
 Shards::State::Shard& Shards::State::enter(uint32_t shard) {
   check_shard(shard);
   Shard& entered = *shards[shard];
-  std::thread::id nobody;
-  const std::thread::id me = std::this_thread::get_id();
-  if (entered.thread.load(std::memory_order_relaxed) == me) return entered;
-  if (!entered.thread.compare_exchange_strong(nobody, me))
-    throw Error(ErrorCode::wrong_thread, "shard", "another thread drives it", shard);
-  entered.table.own();
+  if (!entered.table.owned_by_caller()) entered.table.own();
   return entered;
-}
-
-void Shards::State::require_still() const {
-  if (running.load() != 0)
-    throw Error(ErrorCode::illegal_transition, "shards", "a thread is in `run`");
 }
 
 // --- between shards
 
-Outcome Shards::State::push(uint32_t from, uint32_t to, const MessageHeader& header,
-                            Bytes payload) {
+// `buffer`, or null: the payload by reference, which is taken over by ok.
+Outcome Shards::State::push(uint32_t from, uint32_t to, const MessageHeader& header, Bytes payload,
+                            PayloadBuffer* buffer) {
   ShardRing& target = ring(from, to);
   ShardRing::Cell* cell = target.push();
   for (uint32_t i = 0; !cell && i < full_ring_tries; ++i) {
@@ -107,40 +95,75 @@ Outcome Shards::State::push(uint32_t from, uint32_t to, const MessageHeader& hea
   if (payload.size() <= message_inline_bytes) {
     if (!payload.empty()) std::memcpy(cell->payload, payload.data(), payload.size());
     shards[from]->pushed.add(1);
+    if (buffer) Payload::drop(buffer);
     return Outcome::ok;
   }
-  Payload lent = Payload::lent(*account, payload.size());
-  if (!lent) {
-    target.take_back();
-    shards[from]->ring_full.add(1);
-    return Outcome::full;
+  if (!buffer) {
+    Payload lent = Payload::lent(*account, payload.size());
+    if (!lent) {
+      target.take_back();
+      shards[from]->ring_full.add(1);
+      return Outcome::full;
+    }
+    std::memcpy(lent.writable(), payload.data(), payload.size());
+    buffer = lent.detach();
   }
-  std::memcpy(lent.writable(), payload.data(), payload.size());
-  PayloadBuffer* buffer = lent.detach();
   std::memcpy(cell->payload, &buffer, sizeof buffer);
   shards[from]->pushed.add(1);
   return Outcome::ok;
 }
 
 // It was accepted when it left: what has no room now is a dead letter.
-void Shards::State::put(Shard& shard, const MessageHeader& header, Bytes payload) {
-  const Outcome outcome = shard.table.send(header, payload);
-  if (!taken_up(outcome)) shard.table.bury(header, outcome, payload);
+void Shards::State::absorb_one(Shard& into, ShardRing::Cell& cell) {
+  const MessageHeader header = cell.header();
+  Payload payload;
+  Bytes bytes{cell.payload, cell.size};
+  Outcome outcome;
+  if (cell.size > message_inline_bytes) {
+    payload = Payload::attach(cell.buffer());
+    bytes = payload.bytes();
+    outcome = into.table.send_payload(header, Payload(payload));
+  } else {
+    outcome = into.table.send(header, bytes);
+  }
+  if (!taken_up(outcome)) into.table.bury(header, outcome, bytes);
+}
+
+// As many of the first cells as are plain, in one go. Returns how many.
+size_t Shards::State::absorb_rows(Shard& into, std::span<ShardRing::Cell> cells) {
+  ShardArrivals& rows = into.arrivals;
+  rows.clear();
+  for (const ShardRing::Cell& cell : cells) {
+    if (!cell.plain()) break;
+    rows.to.push_back(cell.to);
+    rows.senders.push_back(cell.sender);
+    rows.sizes.push_back(cell.size);
+  }
+  const size_t count = rows.to.size();
+  if (count == 0) return 0;
+  rows.outcomes.assign(count, Outcome::ok);
+  into.table.send_arrived({rows.senders, rows.to, rows.sizes, cells[0].payload, sizeof cells[0]},
+                          rows.outcomes);
+  for (size_t i = 0; i < count; ++i)
+    if (!taken_up(rows.outcomes[i]))
+      into.table.bury(cells[i].header(), rows.outcomes[i], {cells[i].payload, cells[i].size});
+  return count;
 }
 
 void Shards::State::absorb(uint32_t shard) {
   Shard& into = *shards[shard];
   for (uint32_t from = 0; from < options.shard_count; ++from) {
     if (from == shard) continue;
-    ring(from, shard).take_all([&](ShardRing::Cell& cell) {
-      if (cell.size <= message_inline_bytes) {
-        put(into, cell.header(), {cell.payload, cell.size});
-        return;
+    ring(from, shard).take_all([&](std::span<ShardRing::Cell> cells) {
+      into.taken_in.add(cells.size());
+      while (!cells.empty()) {
+        size_t count = absorb_rows(into, cells);
+        if (count == 0) {
+          absorb_one(into, cells[0]);
+          count = 1;
+        }
+        cells = cells.subspan(count);
       }
-      PayloadBuffer* buffer;
-      std::memcpy(&buffer, cell.payload, sizeof buffer);
-      const Payload payload = Payload::attach(buffer);
-      put(into, cell.header(), payload.bytes());
     });
   }
 }
@@ -152,25 +175,38 @@ void Shards::State::publish(uint32_t shard) {
     std::atomic<uint32_t>& asleep = shards[to]->asleep;
     if (asleep.load(std::memory_order_seq_cst) == 0 || asleep.exchange(0) == 0) continue;
     wakes.fetch_add(1, std::memory_order_relaxed);
-    asleep.notify_one();
+    if (shards[to]->waker)
+      shards[to]->waker(shards[to]->waker_context);
+    else
+      asleep.notify_one();
   }
 }
 
 void Shards::State::wake(uint32_t shard) {
   Shard& woken = *shards[shard];
   woken.calls.fetch_add(1);
-  if (woken.asleep.exchange(0) != 0) woken.asleep.notify_one();
+  if (woken.asleep.exchange(0) == 0) return;
+  if (woken.waker)
+    woken.waker(woken.waker_context);
+  else
+    woken.asleep.notify_one();
 }
 
-// Whoever publishes or calls after the look around below finds `asleep` set.
+// `asleep` is set from now on, unless something came before.
+bool Shards::State::nothing_came(uint32_t shard, uint64_t calls_seen) {
+  Shard& here = *shards[shard];
+  here.asleep.store(1, std::memory_order_seq_cst);
+  // Whoever publishes or calls after this look around finds `asleep` set.
+  bool came = here.calls.load() != calls_seen;
+  for (uint32_t from = 0; from < options.shard_count && !came; ++from)
+    came = from != shard && !ring(from, shard).empty();
+  if (came) here.asleep.store(0, std::memory_order_seq_cst);
+  return !came;
+}
+
 void Shards::State::sleep(uint32_t shard, uint64_t calls_seen) {
-  Shard& sleeper = *shards[shard];
-  sleeper.asleep.store(1, std::memory_order_seq_cst);
-  bool awake = sleeper.calls.load() != calls_seen;
-  for (uint32_t from = 0; from < options.shard_count && !awake; ++from)
-    awake = from != shard && !ring(from, shard).empty();
-  if (!awake) sleeper.asleep.wait(1);
-  sleeper.asleep.store(0, std::memory_order_seq_cst);
+  if (nothing_came(shard, calls_seen)) shards[shard]->asleep.wait(1);
+  shards[shard]->asleep.store(0, std::memory_order_seq_cst);
 }
 
 // --- the public face
@@ -179,51 +215,97 @@ Shards::Shards(const ShardOptions& options) : state_(std::make_unique<State>(opt
 Shards::~Shards() = default;
 
 uint32_t Shards::count() const { return state_->options.shard_count; }
+uint32_t Shards::agent_count() const { return state_->agent_count.load(std::memory_order_acquire); }
 
-void Shards::resize(uint32_t agent_count) {
+void Shards::resize(uint32_t agent_count, std::span<const uint32_t> groups_of_new) {
   State& state = *state_;
-  state.require_still();
-  if (agent_count <= state.groups.size()) return;
+  const std::lock_guard lock(state.doors);
+  const auto known = uint32_t(state.groups.size());
+  if (agent_count <= known) return;
+  if (agent_count > agent_count_max)
+    throw Error(ErrorCode::out_of_range, "agent_count", agent_count, agent_count_max);
+  if (!groups_of_new.empty() && groups_of_new.size() != agent_count - known)
+    throw Error(ErrorCode::dimension_mismatch, "groups", groups_of_new.size(), agent_count - known);
   state.groups.resize(agent_count);
-  state.shard_of.resize(agent_count, state.place_of[0]);
+  state.places.commit(agent_count);
+  for (uint32_t i = known; i < agent_count; ++i) {
+    const uint32_t group = groups_of_new.empty() ? 0 : groups_of_new[i - known];
+    state.groups[i] = group;
+    state.places[i].store(state.place(group), std::memory_order_relaxed);
+  }
   for (const auto& shard : state.shards) shard->table.resize(agent_count);
+  state.agent_count.store(agent_count, std::memory_order_release);
 }
 
 void Shards::set_group(AgentId agent, uint32_t group) {
   State& state = *state_;
-  state.require_still();
   if (!state.exists(agent))
     throw Error(ErrorCode::unknown_agent, "agent", "it has no mailbox", agent);
-  if (group >= state.place_of.size()) state.place_of.resize(group + size_t{1});
+  const std::lock_guard runs(state.run_mutex);
+  if (state.running != 0)
+    throw Error(ErrorCode::illegal_transition, "shards", "a thread is in `run`");
+  const std::lock_guard lock(state.doors);
   state.groups[index_of(agent)] = group;
-  state.shard_of[index_of(agent)] = state.place_of[group];
-}
-
-void Shards::place(uint32_t group, uint32_t shard) {
-  State& state = *state_;
-  state.require_still();
-  state.check_shard(shard);
-  if (group >= state.place_of.size()) state.place_of.resize(group + size_t{1});
-  state.place_of[group] = uint16_t(shard);
-  for (size_t i = 0; i < state.groups.size(); ++i)
-    if (state.groups[i] == group) state.shard_of[i] = uint16_t(shard);
+  state.places[index_of(agent)].store(state.place(group), std::memory_order_relaxed);
 }
 
 uint32_t Shards::shard_of(AgentId agent) const {
   if (!state_->exists(agent))
     throw Error(ErrorCode::unknown_agent, "agent", "it has no mailbox", agent);
-  return state_->shard_of[index_of(agent)];
+  return state_->home(agent);
+}
+
+uint32_t Shards::driven_here() const {
+  uint32_t found = index_none;
+  for (uint32_t shard = 0; shard < count(); ++shard) {
+    const State::Shard& of = *state_->shards[shard];
+    if (!of.table.owned_by_caller()) continue;
+    if (of.in_turn) return shard;
+    if (found == index_none) found = shard;
+  }
+  return found;
 }
 
 Outcome Shards::send(uint32_t shard, const MessageHeader& header, Bytes payload) {
   State& state = *state_;
   State::Shard& from = state.enter(shard);
-  const bool known = state.exists(header.to);
-  const uint32_t to = known ? state.shard_of[index_of(header.to)] : shard;
-  if (to != shard && payload.size() <= state.options.mailboxes.payload_size_bytes_max)
-    return state.push(shard, to, header, payload);
-  const Outcome outcome = from.table.send(header, payload);
-  if (taken_up(outcome)) from.local.add(1);
+  const uint32_t to = state.exists(header.to) ? state.home(header.to) : shard;
+  if (to == shard || payload.size() > state.options.mailboxes.payload_size_bytes_max)
+    return from.table.send(header, payload);
+  const Outcome outcome = state.push(shard, to, header, payload, nullptr);
+  if (!from.in_turn) state.publish(shard);
+  return outcome;
+}
+
+Outcome Shards::send_payload(uint32_t shard, const MessageHeader& header, Payload&& payload) {
+  State& state = *state_;
+  State::Shard& from = state.enter(shard);
+  const uint32_t to = state.exists(header.to) ? state.home(header.to) : shard;
+  if (to == shard || payload.size() > state.options.mailboxes.payload_size_bytes_max)
+    return from.table.send_payload(header, std::move(payload));
+  if (payload.adopted())
+    throw Error(ErrorCode::wrong_thread, "payload", "the receiver is on another shard", header.to);
+  const Outcome outcome = state.push(shard, to, header, payload.bytes(), payload.buffer());
+  if (outcome == Outcome::ok) (void)payload.detach();
+  if (!from.in_turn) state.publish(shard);
+  return outcome;
+}
+
+Outcome Shards::send_foreign(const MessageHeader& header, Bytes payload) {
+  State& state = *state_;
+  const std::lock_guard lock(state.doors);
+  const uint32_t to = state.exists(header.to) ? state.home(header.to) : 0;
+  const Outcome outcome = state.shards[to]->table.send(header, payload);
+  state.wake(to);
+  return outcome;
+}
+
+Outcome Shards::send_foreign(const MessageHeader& header, Payload&& payload) {
+  State& state = *state_;
+  const std::lock_guard lock(state.doors);
+  const uint32_t to = state.exists(header.to) ? state.home(header.to) : 0;
+  const Outcome outcome = state.shards[to]->table.send_payload(header, std::move(payload));
+  state.wake(to);
   return outcome;
 }
 
@@ -238,25 +320,19 @@ void Shards::send_many(uint32_t shard, const MessageHeader& header, std::span<co
   std::vector<size_t> away;
   if (outcomes_in_out.size() == to.size())
     for (size_t i = 0; i < to.size(); ++i)
-      if (outcomes_in_out[i] == Outcome::ok && state.exists(to[i]) &&
-          state.shard_of[index_of(to[i])] != shard) {
+      if (outcomes_in_out[i] == Outcome::ok && state.exists(to[i]) && state.home(to[i]) != shard) {
         outcomes_in_out[i] = Outcome::aborted;
         away.push_back(i);
       }
-  std::vector<Outcome> before(outcomes_in_out.begin(), outcomes_in_out.end());
   from.table.send_many(header, to, payloads, sizes, outcomes_in_out);
-  uint64_t accepted = 0;
-  for (size_t i = 0; i < before.size(); ++i)
-    accepted += before[i] == Outcome::ok && taken_up(outcomes_in_out[i]);
-  from.local.add(accepted);
   for (const size_t i : away) {
     crossing.to = to[i];
     const Bytes payload{payloads.row(i), sizes.empty() ? payloads.columns : sizes[i]};
     const bool fits = payload.size() <= state.options.mailboxes.payload_size_bytes_max;
-    const uint32_t there = state.shard_of[index_of(to[i])];
-    outcomes_in_out[i] =
-        fits ? state.push(shard, there, crossing, payload) : from.table.send(crossing, payload);
+    outcomes_in_out[i] = fits ? state.push(shard, state.home(to[i]), crossing, payload, nullptr)
+                              : from.table.send(crossing, payload);
   }
+  if (!from.in_turn) state.publish(shard);
 }
 
 size_t Shards::turn(uint32_t shard, ShardHandler handler, void* context, uint64_t now_ns) {
@@ -273,28 +349,51 @@ size_t Shards::turn(uint32_t shard, ShardHandler handler, void* context, uint64_
     }
   } turn{state, shard};
   here.in_turn = true;
+  if (state.options.before_turn) state.options.before_turn(state.options.before_context, shard);
   state.absorb(shard);
+  const size_t count = here.table.run_native(state.options.turn_messages, now_ns);
+  if (!handler) return count;
   here.batch.clear();
-  const size_t count = here.table.drain(here.batch, state.options.turn_messages, now_ns);
-  if (count != 0) handler(context, *this, shard, here.batch);
-  return count;
+  const size_t drained = here.table.drain(here.batch, state.options.turn_messages, now_ns);
+  if (drained != 0) handler(context, *this, shard, here.batch);
+  return count + drained;
+}
+
+void Shards::take_in(uint32_t shard) {
+  state_->enter(shard);
+  state_->absorb(shard);
+}
+
+void Shards::publish(uint32_t shard) {
+  state_->enter(shard);
+  state_->publish(shard);
+}
+
+bool Shards::rest(uint32_t shard) {
+  return state_->nothing_came(shard, state_->enter(shard).calls.load());
+}
+
+void Shards::set_waker(uint32_t shard, void (*waker)(void*), void* context) {
+  state_->check_shard(shard);
+  state_->shards[shard]->waker = waker;
+  state_->shards[shard]->waker_context = context;
 }
 
 void Shards::run(uint32_t shard, ShardHandler handler, void* context) {
   State& state = *state_;
-  State::Shard& here = state.enter(shard);
+  state.check_shard(shard);
+  state.begin_run(shard);
   struct Running {
-    std::atomic<uint32_t>& count;
-    explicit Running(std::atomic<uint32_t>& running) : count(running) { ++count; }
-    ~Running() { --count; }
-  } running(state.running);
+    State& state;
+    const uint32_t shard;
+    ~Running() { state.end_run(shard); }
+  } running{state, shard};
+  State::Shard& here = *state.shards[shard];
   uint32_t idle = 0;
   while (!state.stopping.load(std::memory_order_acquire)) {
     const uint64_t calls = here.calls.load();
-    if (state.migration_wanted.load(std::memory_order_acquire) &&
-        state.running.load() == state.options.shard_count)
-      state.migrate_here(shard);
-    if (turn(shard, handler, context, state.now_ns()) != 0) {
+    if (state.pausing.load(std::memory_order_acquire)) state.rest_in_run(shard);
+    if (turn(shard, handler, context, state.clock->now_ns()) != 0) {
       idle = 0;
     } else if (++idle > state.options.spin_count) {
       state.sleep(shard, calls);
@@ -306,7 +405,6 @@ void Shards::run(uint32_t shard, ShardHandler handler, void* context) {
 void Shards::stop() {
   state_->stopping.store(true, std::memory_order_release);
   for (uint32_t shard = 0; shard < state_->options.shard_count; ++shard) state_->wake(shard);
-  state_->meeting.look_again();
 }
 
 void Shards::wake(uint32_t shard) {

@@ -1,139 +1,224 @@
 // Groups that move to another shard, and what can be seen of all shards.
 //
-// A migration is carried out between turns, in steps at which all shards meet: what is in rings
-// enters boxes; each source packs what its leaving agents have; the places change; each destination
-// unpacks. So a message is never overtaken by one that was sent after the move.
+// A migration is carried out by one thread while all others rest between two turns: what is in
+// rings enters boxes, and each agent of the group takes along what it has. So a message is never
+// overtaken by one that was sent after the move.
 #include <algorithm>
 
 #include "mailbox/shards_state.hpp"
 
 namespace hanse {
 
+// --- who runs, and rests
+
+void Shards::State::begin_run(uint32_t shard) {
+  std::unique_lock lock(run_mutex);
+  changed.wait(lock, [this] { return !pausing.load(); });
+  enter(shard);
+  ++running;
+}
+
+void Shards::State::end_run(uint32_t shard) {
+  const std::lock_guard lock(run_mutex);
+  shards[shard]->table.disown();
+  --running;
+  changed.notify_all();
+}
+
+void Shards::State::rest_in_run(uint32_t shard) {
+  std::unique_lock lock(run_mutex);
+  if (!pausing.load()) return;
+  shards[shard]->table.disown();
+  ++resting;
+  changed.notify_all();
+  changed.wait(lock, [this] { return !pausing.load(); });
+  shards[shard]->table.own();
+  --resting;
+  changed.notify_all();
+}
+
+void Shards::require_no_turn() const {
+  for (const auto& shard : state_->shards)
+    if (shard->table.owned_by_caller() && shard->in_turn)
+      throw Error(ErrorCode::illegal_transition, "shards", "inside of a turn");
+}
+
+void Shards::join() {
+  State& state = *state_;
+  require_no_turn();
+  std::unique_lock lock(state.run_mutex);
+  state.changed.wait(lock, [&state] { return state.running == 0; });
+}
+
+Shards::Visit::Visit(Shards& shards, uint32_t shard)
+    : table((shards.state_->check_shard(shard), shards.table(shard))),
+      borrowed_(!table.owned_by_caller()) {
+  if (borrowed_) table.own();
+}
+
+Shards::Visit::~Visit() {
+  if (borrowed_) table.disown();
+}
+
+// --- moving
+
 void Shards::migrate(uint32_t group, uint32_t shard) {
   State& state = *state_;
   state.check_shard(shard);
-  {
-    const std::lock_guard lock(state.wanted_mutex);
-    state.wanted.emplace_back(group, shard);
-    state.migration_wanted.store(true, std::memory_order_release);
-  }
-  for (uint32_t i = 0; i < state.options.shard_count; ++i) state.wake(i);
+  // Asked before anything is waited for: a shard that has a turn can't rest.
+  require_no_turn();
+
+  const std::lock_guard one_at_a_time(state.migration_mutex);
+  struct Pause {
+    State& state;
+    explicit Pause(State& of) : state(of) {
+      std::unique_lock lock(state.run_mutex);
+      state.pausing.store(true);
+      lock.unlock();
+      for (uint32_t i = 0; i < state.options.shard_count; ++i) state.wake(i);
+      lock.lock();
+      state.changed.wait(lock, [this] { return state.resting == state.running; });
+    }
+    // Who rested has its table again before anyone else may come.
+    ~Pause() {
+      std::unique_lock lock(state.run_mutex);
+      state.pausing.store(false);
+      state.changed.notify_all();
+      state.changed.wait(lock, [this] { return state.resting == 0; });
+    }
+  } pause(state);
+
+  std::vector<std::unique_ptr<Visit>> visits;
+  for (uint32_t i = 0; i < state.options.shard_count; ++i)
+    visits.push_back(std::make_unique<Visit>(*this, i));
+  const std::lock_guard lock(state.doors);
+  state.move_group(group, shard);
 }
 
-void Shards::migrate_now(uint32_t shard) {
-  state_->enter(shard);
-  state_->migrate_here(shard);
-}
-
-// False: it was stopped before all shards had come.
-bool Shards::State::migrate_here(uint32_t shard) {
-  const auto never = [] { return false; };
-  const auto nothing = [] {};
-  publish(shard);
-  const bool all_here = meeting.meet(
-      [this] {
-        const std::lock_guard lock(wanted_mutex);
-        moving.swap(wanted);
-        wanted.clear();
-        migration_wanted.store(false, std::memory_order_relaxed);
-      },
-      [this] { return stopping.load(std::memory_order_acquire); });
-  if (!all_here) return false;
-  absorb(shard);
-  meeting.meet(nothing, never);
-  pack(shard);
-  meeting.meet(
-      [this] {
-        for (const auto& [group, to] : moving) {
-          if (group >= place_of.size()) place_of.resize(group + size_t{1});
-          place_of[group] = uint16_t(to);
-        }
-        for (size_t i = 0; i < groups.size(); ++i) shard_of[i] = place_of[groups[i]];
-        migrations.fetch_add(moving.size(), std::memory_order_relaxed);
-        moving.clear();
-      },
-      never);
-  unpack(shard);
-  meeting.meet(nothing, never);
-  return true;
-}
-
-void Shards::State::pack(uint32_t shard) {
-  // The last wish for a group is the one that counts.
-  std::vector<uint16_t> target = place_of;
-  for (const auto& [group, to] : moving)
-    if (group < target.size()) target[group] = uint16_t(to);
-  Shard& from = *shards[shard];
+void Shards::State::move_group(uint32_t group, uint32_t shard) {
+  for (uint32_t from = 0; from < options.shard_count; ++from) publish(from);
+  for (uint32_t into = 0; into < options.shard_count; ++into) absorb(into);
+  if (group >= place_of.size()) place_of.resize(group + size_t{1});
+  place_of[group] = uint16_t(shard);
   for (uint32_t i = 0; i < groups.size(); ++i) {
-    const uint32_t to = target[groups[i]];
-    if (shard_of[i] != shard || to == shard) continue;
-    Moved moved{make_id(i, 1), {}, from.table.paused(make_id(i, 1)), {}, {}};
-    moved.options = from.table.box_options(moved.agent);
-    from.batch.clear();
-    // Nothing expires on the way: whoever takes it out there will see.
-    while (from.table.receive(moved.agent, from.batch, 0)) from.moved.add(1);
-    for (uint8_t lane = 0; lane < lane_count; ++lane)
-      moved.next_sequences[lane] = from.table.next_sequence(moved.agent, lane);
-    for (const Message& message : from.batch.messages()) {
-      --moved.next_sequences[message.lane];
-      moved.messages.emplace_back(
-          message.header(), std::vector<uint8_t>(message.payload.begin(), message.payload.end()));
-    }
-    from.batch.clear();
-    from.leaving[to].push_back(std::move(moved));
+    const uint32_t from = places[i].load(std::memory_order_relaxed);
+    if (groups[i] != group || from == shard) continue;
+    Moved moved = pack(*shards[from], make_id(i, 1));
+    places[i].store(uint16_t(shard), std::memory_order_relaxed);
+    unpack(*shards[shard], std::move(moved));
   }
+  migrations.fetch_add(1, std::memory_order_relaxed);
 }
 
-void Shards::State::unpack(uint32_t shard) {
-  Shard& into = *shards[shard];
-  for (const auto& from : shards) {
-    for (const Moved& moved : from->leaving[shard]) {
-      for (uint8_t lane = 0; lane < lane_count; ++lane)
-        into.table.set_next_sequence(moved.agent, lane, moved.next_sequences[lane]);
-      into.table.set_box(moved.agent, moved.options);
-      into.table.set_paused(moved.agent, moved.paused);
-      for (const auto& [header, payload] : moved.messages) put(into, header, payload);
-    }
-    from->leaving[shard].clear();
+// The box is left as one that nobody has used.
+Shards::State::Moved Shards::State::pack(Shard& from, AgentId agent) {
+  MailboxTable& table = from.table;
+  Moved moved{agent, {}, table.paused(agent), table.box_options(agent), nullptr, nullptr, {}};
+  moved.native = table.native(agent, moved.native_context);
+  from.batch.clear();
+  // Nothing expires on the way: whoever takes it out there will see.
+  while (table.receive(agent, from.batch, 0)) from.moved_out.add(1);
+  for (uint8_t lane = 0; lane < lane_count; ++lane)
+    moved.next_sequences[lane] = table.next_sequence(agent, lane);
+  for (const Message& message : from.batch.messages()) {
+    --moved.next_sequences[message.lane];
+    Moved::Letter letter{message.header(), {}, {}};
+    if (message.buffer)
+      letter.payload = Payload::share(message.buffer);
+    else
+      letter.bytes.assign(message.payload.begin(), message.payload.end());
+    moved.letters.push_back(std::move(letter));
+  }
+  from.batch.clear();
+  table.set_native(agent, nullptr, nullptr);
+  table.set_paused(agent, false);
+  table.set_box(agent, {});
+  return moved;
+}
+
+void Shards::State::unpack(Shard& into, Moved&& moved) {
+  MailboxTable& table = into.table;
+  for (uint8_t lane = 0; lane < lane_count; ++lane)
+    table.set_next_sequence(moved.agent, lane, moved.next_sequences[lane]);
+  table.set_box(moved.agent, moved.options);
+  table.set_paused(moved.agent, moved.paused);
+  if (moved.native) table.set_native(moved.agent, moved.native, moved.native_context);
+  for (Moved::Letter& letter : moved.letters) {
+    into.moved_in.add(1);
+    const Payload kept = letter.payload;
+    const Bytes bytes = kept ? kept.bytes() : Bytes(letter.bytes);
+    const Outcome outcome = kept ? table.send_payload(letter.header, std::move(letter.payload))
+                                 : table.send(letter.header, bytes);
+    if (outcome != Outcome::ok && outcome != Outcome::dropped)
+      table.bury(letter.header, outcome, bytes);
   }
 }
 
 // --- observation
 
+namespace {
+
+void subtract(uint64_t& from, uint64_t count) { from -= std::min(from, count); }
+
+void add(MailboxCounters& sum, const MailboxCounters& part) {
+  sum.accepted += part.accepted, sum.handled += part.handled, sum.expired += part.expired;
+  sum.cancelled += part.cancelled, sum.dead += part.dead;
+  sum.refused_full += part.refused_full, sum.refused_unknown += part.refused_unknown;
+  sum.refused_too_large += part.refused_too_large, sum.refused_other += part.refused_other;
+  for (size_t lane = 0; lane < lane_count; ++lane) {
+    sum.lanes[lane].entered += part.lanes[lane].entered;
+    sum.lanes[lane].handled += part.lanes[lane].handled;
+    sum.lanes[lane].ended += part.lanes[lane].ended;
+    sum.lanes[lane].queued += part.lanes[lane].queued;
+  }
+  for (size_t i = 0; i < outcome_count_max; ++i) sum.dead_by_reason[i] += part.dead_by_reason[i];
+  sum.published += part.published, sum.resent += part.resent;
+  sum.epochs += part.epochs, sum.switches += part.switches, sum.spills += part.spills;
+  if (part.form == MailboxForm::log) sum.form = part.form;
+}
+
+}  // namespace
+
+// What was taken in, or moved in, was accepted elsewhere. It is read before what the table has
+// accepted: a message on its way is seen as queued twice for a moment, and never as less than
+// nothing.
 MailboxCounters Shards::counters(uint32_t shard) const {
   state_->check_shard(shard);
   const State::Shard& of = *state_->shards[shard];
-  // Moved is read before handled: what is on its way to another shard counts as handled for a
-  // moment at most, and never as less than nothing.
-  const uint64_t moved = of.moved.get();
+  const uint64_t came = of.taken_in.get() + of.moved_in.get();
+  const uint64_t moved_out = of.moved_out.get();
   MailboxCounters counters = of.table.counters();
-  counters.handled -= std::min(counters.handled, moved);
-  counters.accepted = of.local.get() + of.pushed.get();
+  subtract(counters.accepted, came);
+  counters.accepted += of.pushed.get();
+  subtract(counters.handled, moved_out);
   counters.refused_full += of.ring_full.get();
   return counters;
 }
 
 MailboxCounters Shards::counters() const {
-  MailboxCounters sum;
-  std::vector<MailboxCounters> each;
-  for (uint32_t shard = 0; shard < count(); ++shard) each.push_back(counters(shard));
   // What has ended is read for all shards before what was accepted is: it is seen as accepted.
+  MailboxCounters sum;
+  uint64_t came = 0;
+  for (const auto& shard : state_->shards) came += shard->taken_in.get() + shard->moved_in.get();
+  for (uint32_t shard = 0; shard < count(); ++shard) add(sum, counters(shard));
+  uint64_t accepted = 0;
+  for (const auto& shard : state_->shards)
+    accepted += shard->table.counters().accepted + shard->pushed.get();
+  subtract(accepted, came);
+  const uint64_t ended = sum.handled + sum.expired + sum.cancelled + sum.dead;
+  sum.accepted = std::max(accepted, ended);
+  sum.queued = sum.accepted - ended;
+  return sum;
+}
+
+TraceDigest Shards::digest() const {
+  TraceDigest sum;
   for (uint32_t shard = 0; shard < count(); ++shard) {
-    const MailboxCounters& part = each[shard];
-    sum.accepted += state_->shards[shard]->local.get() + state_->shards[shard]->pushed.get();
-    sum.handled += part.handled;
-    sum.expired += part.expired;
-    sum.cancelled += part.cancelled;
-    sum.dead += part.dead;
-    sum.refused_full += part.refused_full;
-    sum.refused_unknown += part.refused_unknown;
-    sum.refused_too_large += part.refused_too_large;
-    sum.refused_other += part.refused_other;
-    sum.epochs += part.epochs;
-    sum.switches += part.switches;
-    sum.spills += part.spills;
+    const TraceDigest part = state_->shards[shard]->table.digest();
+    sum.count += part.count;
+    sum.unordered += part.unordered;
+    sum.ordered = count() == 1 ? part.ordered : 0;
   }
-  sum.queued = sum.accepted - sum.handled - sum.expired - sum.cancelled - sum.dead;
   return sum;
 }
 

@@ -2,58 +2,40 @@
 #pragma once
 
 #include <atomic>
-#include <thread>
+#include <condition_variable>
+#include <mutex>
 
+#include "mailbox/paged.hpp"
 #include "mailbox/shard_ring.hpp"
 #include "mailbox/shards.hpp"
 #include "mailbox/state.hpp"
 
 namespace hanse {
 
-// All threads of `run` meet here between the steps of a migration.
-class ShardMeeting {
- public:
-  explicit ShardMeeting(uint32_t count) : count_(count) {}
+// Messages that were taken out of a ring together, as the columns that a table takes.
+struct ShardArrivals {
+  std::vector<AgentId> to, senders;
+  std::vector<uint32_t> sizes;
+  std::vector<Outcome> outcomes;
 
-  // Returns when `count` threads are here; the last one does `last` before the others go on. False:
-  // `given_up` became true first, and the caller has left again.
-  template <class Last, class GivenUp>
-  bool meet(Last&& last, GivenUp&& given_up) {
-    std::unique_lock lock(mutex_);
-    const uint64_t round = round_;
-    if (++here_ == count_) {
-      last();
-      here_ = 0;
-      ++round_;
-      all_here_.notify_all();
-      return true;
-    }
-    all_here_.wait(lock, [&] { return round_ != round || given_up(); });
-    if (round_ != round) return true;
-    --here_;
-    return false;
-  }
-  void look_again() {
-    const std::lock_guard lock(mutex_);
-    all_here_.notify_all();
-  }
-
- private:
-  const uint32_t count_;
-  std::mutex mutex_;
-  std::condition_variable all_here_;
-  uint32_t here_ = 0;
-  uint64_t round_ = 0;
+  void clear() { to.clear(), senders.clear(), sizes.clear(); }
 };
 
 struct Shards::State {
   // What an agent takes along to another shard.
   struct Moved {
+    struct Letter {
+      MessageHeader header;
+      std::vector<uint8_t> bytes;
+      Payload payload;  // instead of bytes
+    };
     AgentId agent;
     std::array<uint64_t, lane_count> next_sequences;  // before the messages that it takes along
     bool paused;
     BoxOptions options;
-    std::vector<std::pair<MessageHeader, std::vector<uint8_t>>> messages;
+    NativeHandler native;
+    void* native_context;
+    std::vector<Letter> letters;
   };
 
   struct alignas(64) Shard {
@@ -62,9 +44,11 @@ struct Shards::State {
     MailboxTable table;
     MessageBatch batch;
     bool in_turn = false;
-    std::atomic<std::thread::id> thread{};
-    OwnerCounter local, pushed, moved, ring_full;
-    std::vector<std::vector<Moved>> leaving;  // by destination
+    // Pushed to other shards; taken in from them; moved out of, and into, by migration.
+    OwnerCounter pushed, taken_in, moved_out, moved_in, ring_full;
+    ShardArrivals arrivals;
+    void (*waker)(void*) = nullptr;
+    void* waker_context = nullptr;
     alignas(64) std::atomic<uint32_t> asleep{0};
     std::atomic<uint64_t> calls{0};  // of `wake`
   };
@@ -74,22 +58,35 @@ struct Shards::State {
 
   ShardRing& ring(uint32_t from, uint32_t to) { return *rings[from * options.shard_count + to]; }
   Shard& enter(uint32_t shard);  // throws out_of_range, wrong_thread
-  void require_still() const;    // throws illegal_transition while a thread runs
   void check_shard(uint32_t shard) const;
   bool exists(AgentId agent) const {
-    return generation_of(agent) == 1 && index_of(agent) < shard_of.size();
+    return generation_of(agent) == 1 &&
+           index_of(agent) < agent_count.load(std::memory_order_acquire);
+  }
+  uint16_t place(uint32_t group) const {
+    return group < place_of.size() ? place_of[group] : uint16_t(0);
+  }
+  uint32_t home(AgentId agent) const {
+    return places[index_of(agent)].load(std::memory_order_relaxed);
   }
 
-  Outcome push(uint32_t from, uint32_t to, const MessageHeader& header, Bytes payload);
+  Outcome push(uint32_t from, uint32_t to, const MessageHeader& header, Bytes payload,
+               PayloadBuffer* buffer);
   void absorb(uint32_t shard);
-  void put(Shard& shard, const MessageHeader& header, Bytes payload);
+  size_t absorb_rows(Shard& into, std::span<ShardRing::Cell> cells);
+  void absorb_one(Shard& into, ShardRing::Cell& cell);
   void publish(uint32_t shard);
   void wake(uint32_t shard);
+  bool nothing_came(uint32_t shard, uint64_t calls_seen);
   void sleep(uint32_t shard, uint64_t calls_seen);
-  bool migrate_here(uint32_t shard);
-  void pack(uint32_t shard);
-  void unpack(uint32_t shard);
-  uint64_t now_ns() { return clock->now_ns(); }
+
+  // --- shards_migration.cpp
+  void begin_run(uint32_t shard);
+  void end_run(uint32_t shard);
+  void rest_in_run(uint32_t shard);
+  void move_group(uint32_t group, uint32_t shard);
+  Moved pack(Shard& from, AgentId agent);
+  void unpack(Shard& into, Moved&& moved);
 
   const ShardOptions options;
   std::shared_ptr<Clock> clock;
@@ -97,19 +94,24 @@ struct Shards::State {
   std::vector<std::unique_ptr<Shard>> shards;
   std::vector<std::unique_ptr<ShardRing>> rings;  // [from][to]
 
-  // Written only while no thread is in a turn.
+  // A shard's number by agent: read on every send, written while no shard has a turn, or before
+  // agent_count says that there is the agent.
+  ReservedArray<std::atomic<uint16_t>> places;
+  std::atomic<uint32_t> agent_count{0};
+  // Guards what follows, and makes a foreign send and a migration wait for each other.
+  std::mutex doors;
   std::vector<uint32_t> groups;    // by agent
-  std::vector<uint16_t> shard_of;  // by agent
-  std::vector<uint16_t> place_of;  // by group
+  std::vector<uint16_t> place_of;  // by group; those behind its end are on shard 0
 
   std::atomic<bool> stopping{false};
-  std::atomic<uint32_t> running{0};
   std::atomic<uint64_t> wakes{0}, migrations{0};
-  ShardMeeting meeting;
-  std::mutex wanted_mutex;
-  std::vector<std::pair<uint32_t, uint32_t>> wanted;  // (group, shard)
-  std::atomic<bool> migration_wanted{false};
-  std::vector<std::pair<uint32_t, uint32_t>> moving;  // those that are being carried out
+
+  // Who is in `run`, and whether all shall rest.
+  std::mutex run_mutex;
+  std::condition_variable changed;
+  uint32_t running = 0, resting = 0;  // guarded by run_mutex
+  std::atomic<bool> pausing{false};
+  std::mutex migration_mutex;
 };
 
 }  // namespace hanse

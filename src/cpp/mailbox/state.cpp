@@ -59,6 +59,7 @@ MailboxTable::State::State(const MailboxOptions& wanted, ThreadOwner& table_owne
       letters(options.payload_bytes_max / 8),
       undelivered_count_max(options.undelivered_count_max),
       topics(options.topic_count_max, options.subscription_count_max),
+      consumer_groups(options.subscription_count_max),
       clock(options.clock ? options.clock : std::make_shared<SystemClock>()) {
   count_memory();
 }
@@ -176,6 +177,7 @@ void MailboxTable::State::close_wanted() {
   {
     const std::lock_guard lock(closes_mutex);
     wanted.swap(closes);
+    if (std::exchange(unpark_wanted, false)) unpark();
     closes_pending.store(false, std::memory_order_relaxed);
   }
   for (const auto& [index, reason] : wanted) close(index, reason);

@@ -144,10 +144,14 @@ struct MailboxTable::State {
   void fill(Slot& slot, const MessageHeader& header, const Content& content, bool sampled);
   void link(Box& box, LaneQueue& queue, uint8_t lane, uint32_t index, uint32_t number);
   void make_ready(Box& box, uint32_t index) {
-    if (box.flags & (Box::ready | Box::paused)) return;
-    box.flags |= Box::ready;
-    (box.flags & Box::native ? native_ready : ready).push(box.group, index);
+    const bool by_native = (box.flags & Box::native) != 0;
+    const uint16_t standing = by_native ? Box::native_ready : Box::ready;
+    if (box.flags & (standing | Box::paused | Box::parked)) return;
+    box.flags |= standing;
+    (by_native ? native_ready : ready).push(box.group, index);
   }
+  void park(Box& box, uint32_t index);
+  void unpark();
   void owe(Box& box, uint32_t index);
   void credit_starved();
   uint32_t capacity(const Box& box, MessageKind kind) const;
@@ -191,6 +195,8 @@ struct MailboxTable::State {
     return deadline == 0 || now_ns < deadline;
   }
   MessageHeader header_of(const Slot& slot, uint32_t index) const;
+  size_t drain_boxes(MessageBatch::State& batch, size_t count_max, uint64_t now_ns,
+                     uint32_t quantum, const WantedBoxes* wanted);
   // Takes the next message out of a box that has one. False: it had expired.
   bool take(Box& box, uint32_t index, MessageBatch::State& batch, uint64_t now_ns);
   [[gnu::noinline]] void expire(uint32_t number, uint32_t index);
@@ -213,6 +219,7 @@ struct MailboxTable::State {
 
   // --- the log: bulk.cpp
   uint64_t waiting() const { return slab.used() + bulk.log.count(); }
+  void send_rows(const BulkRows& rows, std::span<Outcome> outcomes_in_out);
   Outcome send_row(const BulkRows& rows, size_t i);
   void send_rows_linked(const BulkRows& rows, std::span<Outcome> outcomes);
   void send_rows_logged(const BulkRows& rows, std::span<Outcome> outcomes);
@@ -224,7 +231,9 @@ struct MailboxTable::State {
   uint64_t room_in_log() const;
   bool heal(uint32_t index);
   bool log_single(const MessageHeader& header, const Content& content, Outcome& outcome_out);
-  size_t drain_log(MessageBatch::State& batch, size_t count_max, uint64_t now_ns);
+  size_t drain_log(MessageBatch::State& batch, size_t count_max, uint64_t now_ns,
+                   const WantedBoxes* only);
+  bool log_wanted(const WantedBoxes& wanted);
   bool same_for_all(const ColumnStore& store, uint64_t now_ns) const;
   void take_rows_alike(std::span<const uint32_t> keys, ColumnStore& store);
   bool take_row(uint32_t key, MessageBatch::State& batch, bool alone, uint64_t now_ns);
@@ -257,6 +266,7 @@ struct MailboxTable::State {
   Slab<Extension> extensions;
   std::vector<std::unique_ptr<BoxExtra>> extras;  // the first is null
   std::vector<AgentId> credited;
+  std::vector<uint32_t> parked;   // boxes whose flag says so; some may have lost it since
   std::vector<uint32_t> starved;  // boxes that refused for want of room in the table
   std::unordered_map<uint32_t, uint32_t> group_numbers;
   std::vector<uint32_t> group_keys{0};  // by number
@@ -268,6 +278,7 @@ struct MailboxTable::State {
 
   std::mutex closes_mutex;
   std::vector<std::pair<uint32_t, Outcome>> closes;  // wanted by other threads; one a close_box
+  bool unpark_wanted = false;                        // by another thread
   std::atomic<bool> closes_pending{false};
 
   // accepted = entered here + pushed into the ring + unqueued; handled = taken - failed; dead =
@@ -281,6 +292,7 @@ struct MailboxTable::State {
   std::deque<Undelivered> undelivered;
 
   Topics topics;
+  ConsumerGroups consumer_groups;
   OwnerCounter published;
 
   static constexpr size_t trace_count_max = 1024;

@@ -1,6 +1,7 @@
 #include <algorithm>
 
 #include "base/error.hpp"
+#include "base/seeded_bug.hpp"
 #include "policy/compiled.hpp"
 
 namespace hanse::policy {
@@ -143,7 +144,7 @@ Decision decide_with(const Code& code, const Request& request, uint64_t epoch) {
 
   const Fired& decisive = errors.count != 0 ? errors : forbids.count != 0 ? forbids : permits;
   Decision decision;
-  decision.allowed = permits.count != 0 && &decisive == &permits;
+  decision.allowed = permits.count != 0 && (&decisive == &permits || HANSE_SEEDED_BUG(53));
   decision.error = errors.count != 0;
   decision.epoch = epoch;
   decision.rule_count = decisive.count;

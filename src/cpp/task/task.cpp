@@ -1,5 +1,7 @@
 #include "task/task.hpp"
 
+#include "base/seeded_bug.hpp"
+
 #include <algorithm>
 
 namespace hanse {
@@ -84,6 +86,14 @@ const char* task_state_name(TaskState state) {
       return "voided";
     case TaskState::expired:
       return "expired";
+    case TaskState::offered:
+      return "offered";
+    case TaskState::running:
+      return "running";
+    case TaskState::verified:
+      return "verified";
+    case TaskState::unknown:
+      return "unknown";
   }
   return "unknown";
 }
@@ -101,29 +111,34 @@ void TaskTable::refuse(uint32_t index, const char* verb) const {
 }
 
 void TaskTable::check_complete(uint32_t index) const {
-  if (tasks_[index].state != TaskState::dispatched) refuse(index, "complete");
+  const TaskState state = tasks_[index].state;
+  if (state != TaskState::dispatched && state != TaskState::running && state != TaskState::unknown)
+    refuse(index, "complete");
 }
 
 void TaskTable::check_accept(uint32_t index) const {
   const Task& task = tasks_[index];
-  if (task.state != TaskState::completed) refuse(index, "accept");
+  if (task.state != TaskState::completed && task.state != TaskState::verified)
+    refuse(index, "accept");
   if (task.artifact == Digest{})
     throw Error(ErrorCode::illegal_transition, "task",
                 "can't accept a task that is completed without an artifact", id_at(index));
   const uint32_t other = accepted_find(task.artifact);
-  if (other != index_none)
+  if (other != index_none && !HANSE_SEEDED_BUG(35))
     throw Error(ErrorCode::duplicate_artifact, "artifact",
                 hex(task.artifact) + " was accepted as task " + std::to_string(id_at(other)),
                 id_at(index));
 }
 
 void TaskTable::check_reject(uint32_t index) const {
-  if (tasks_[index].state != TaskState::completed) refuse(index, "reject");
+  const TaskState state = tasks_[index].state;
+  if (state != TaskState::completed && state != TaskState::verified) refuse(index, "reject");
 }
 
 void TaskTable::check_escalate(uint32_t index) const {
   const TaskState state = tasks_[index].state;
-  if (state != TaskState::completed && state != TaskState::rejected) refuse(index, "escalate");
+  if (state != TaskState::completed && state != TaskState::rejected && state != TaskState::verified)
+    refuse(index, "escalate");
 }
 
 void TaskTable::check_void(uint32_t index) const {
@@ -142,17 +157,23 @@ Task& TaskTable::change(uint32_t index, TaskState state, Position position) {
   task.state = state;
   task.changed_at = position;
   hash_.mark(index);
+  if (!more_.empty()) leave_lease(index);
   if (is_settled(state) && task.deadline_ns != 0) deadlines_.erase({task.deadline_ns, index});
   return task;
 }
 
 uint32_t TaskTable::apply_dispatch(Task task) {
-  HANSE_ASSERT(task.state == TaskState::dispatched && task.task_class < classes_.size());
+  HANSE_ASSERT(task.state == TaskState::dispatched || task.state == TaskState::offered);
+  HANSE_ASSERT(task.task_class < classes_.size());
   HANSE_ASSERT(tasks_.size() < index_none);
   const auto index = uint32_t(tasks_.size());
   fold(task, [](Economics& economics) { ++economics.dispatched; });
   if (task.deadline_ns != 0) deadlines_.insert({task.deadline_ns, index});
   owned_bytes_ += owned_bytes(task);
+  attempts.apply_start({index, index_of(task.requester), index_of(task.worker), task.task_class,
+                        task.tier, Ending::open, true, task.dispatched_ns, 0, task.dispatched_at,
+                        position_none});
+  if (task.state == TaskState::offered) offered_.insert(index);
   tasks_.push_back(std::move(task));
   hash_.mark(index);
   return index;
@@ -160,8 +181,11 @@ uint32_t TaskTable::apply_dispatch(Task task) {
 
 void TaskTable::apply_complete(uint32_t index, const Digest& artifact, const Usage& usage,
                                uint64_t cost, Position position) {
-  HANSE_ASSERT(tasks_[index].state == TaskState::dispatched);
+  const TaskState before = tasks_[index].state;
+  HANSE_ASSERT(before == TaskState::dispatched || before == TaskState::running ||
+               before == TaskState::unknown);
   Task& task = change(index, TaskState::completed, position);
+  attempts.apply_spend(index, cost);
   task.artifact = artifact;
   task.spent = add_saturating(task.spent, cost);
   add_usage(task.usage, usage);
@@ -173,10 +197,13 @@ void TaskTable::apply_complete(uint32_t index, const Digest& artifact, const Usa
 }
 
 void TaskTable::apply_accept(uint32_t index, AgentId verifier, uint64_t fee, Position position) {
-  HANSE_ASSERT(tasks_[index].state == TaskState::completed);
+  HANSE_ASSERT(tasks_[index].state == TaskState::completed ||
+               tasks_[index].state == TaskState::verified);
   HANSE_ASSERT(accepted_find(tasks_[index].artifact) == index_none);
   Task& task = change(index, TaskState::accepted, position);
-  task.verifier = verifier;
+  if (verifier != id_none) task.verifier = verifier;
+  attempts.apply_spend(index, fee);
+  attempts.apply_end(index, Ending::accepted, position);
   task.spent = add_saturating(task.spent, fee);
   accepted_.insert(hash_bytes(task.artifact), index);
   fold(task, [&](Economics& economics) {
@@ -186,16 +213,23 @@ void TaskTable::apply_accept(uint32_t index, AgentId verifier, uint64_t fee, Pos
 }
 
 void TaskTable::apply_reject(uint32_t index, AgentId verifier, Position position) {
-  HANSE_ASSERT(tasks_[index].state == TaskState::completed);
+  HANSE_ASSERT(tasks_[index].state == TaskState::completed ||
+               tasks_[index].state == TaskState::verified);
   Task& task = change(index, TaskState::rejected, position);
   task.verifier = verifier;
+  attempts.apply_end(index, Ending::rejected, position);
   fold(task, [](Economics& economics) { ++economics.rejected; });
 }
 
 void TaskTable::apply_escalate(uint32_t index, const Escalation& to, Position position) {
   HANSE_ASSERT(tasks_[index].state == TaskState::completed ||
-               tasks_[index].state == TaskState::rejected);
+               tasks_[index].state == TaskState::rejected ||
+               tasks_[index].state == TaskState::verified);
   Task& task = change(index, TaskState::dispatched, position);
+  attempts.apply_end(index, Ending::rejected, position);
+  attempts.apply_start({index, index_of(task.requester), index_of(to.worker), task.task_class,
+                        to.tier, Ending::open, false, task.dispatched_ns, 0, position,
+                        position_none});
   fold(task, [](Economics& economics) { ++economics.escalated; });
   ++by_tier_[to.tier].dispatched;  // the tier gets work; the task as a whole was counted before
   count_attempt(task);
@@ -214,18 +248,21 @@ void TaskTable::apply_escalate(uint32_t index, const Escalation& to, Position po
 
 void TaskTable::apply_void(uint32_t index, Position position) {
   HANSE_ASSERT(!is_settled(tasks_[index].state));
+  attempts.apply_end(index, Ending::lost, position);
   fold(change(index, TaskState::voided, position),
        [](Economics& economics) { ++economics.voided; });
 }
 
 void TaskTable::apply_expire(uint32_t index, Position position) {
   HANSE_ASSERT(!is_settled(tasks_[index].state));
+  attempts.apply_end(index, Ending::lost, position);
   fold(change(index, TaskState::expired, position),
        [](Economics& economics) { ++economics.expired; });
 }
 
 void TaskTable::apply_redeliver(uint32_t index, Position position) {
-  HANSE_ASSERT(tasks_[index].state == TaskState::dispatched);
+  HANSE_ASSERT(tasks_[index].state == TaskState::dispatched ||
+               tasks_[index].state == TaskState::running);
   count_attempt(change(index, TaskState::dispatched, position));
 }
 
@@ -277,7 +314,8 @@ void TaskTable::apply_key(uint32_t requester_index, Bytes key, const KeyedResult
 void TaskTable::unfinished(std::vector<uint32_t>& indices_out) const {
   indices_out.clear();
   for (uint32_t index = 0; index < count(); ++index)
-    if (tasks_[index].state == TaskState::dispatched) indices_out.push_back(index);
+    if (tasks_[index].state == TaskState::dispatched || tasks_[index].state == TaskState::running)
+      indices_out.push_back(index);
 }
 
 void TaskTable::due(uint64_t now_ns, uint32_t limit, std::vector<uint32_t>& indices_out) const {
@@ -289,7 +327,9 @@ void TaskTable::due(uint64_t now_ns, uint32_t limit, std::vector<uint32_t>& indi
 }
 
 uint64_t TaskTable::earliest_deadline_ns() const {
-  return deadlines_.empty() ? UINT64_MAX : deadlines_.begin()->first;
+  const uint64_t deadline = deadlines_.empty() ? UINT64_MAX : deadlines_.begin()->first;
+  const uint64_t lease = leases_.empty() ? UINT64_MAX : leases_.begin()->first;
+  return std::min(deadline, lease);
 }
 
 uint32_t TaskTable::accepted_find(const Digest& artifact) const {
@@ -327,13 +367,20 @@ Digest TaskTable::state_hash() const {
     writer.put(keyed.result.outcome);
   }));
   all.update(economics_hash());
+  if (!more_.empty()) {
+    ByteWriter writer;
+    put_more(writer);
+    all.update(writer.bytes());
+  }
   return all.finish();
 }
 
 uint64_t TaskTable::memory_bytes() const {
   constexpr uint64_t tree_node_overhead = 32;  // of std::set: three pointers and a colour
   return tasks_.size() * sizeof(Task) + owned_bytes_ + keyed_.size() * sizeof(Keyed) +
-         keyed_of_.memory_bytes() + accepted_.memory_bytes() + class_of_.memory_bytes() +
+         keyed_of_.memory_bytes() + attempts.memory_bytes() +
+         more_.size() * (sizeof(TaskMore) + 2 * tree_node_overhead) + accepted_.memory_bytes() +
+         class_of_.memory_bytes() +
          deadlines_.size() * (tree_node_overhead + sizeof(std::pair<uint64_t, uint32_t>)) +
          classes_.capacity() * (sizeof(std::string) + sizeof(Economics)) + sizeof(TaskTable);
 }

@@ -1,8 +1,13 @@
 // One unit of work toward an artifact, and its legal transitions.
 //
-//   dispatched -> completed -> accepted | rejected
-//   completed | rejected -> escalated = dispatched again, elsewhere (attempt + 1), same task id
-//   dispatched | completed | rejected -> voided | expired
+//   offered -> dispatched: reserved, until a person approves it
+//   dispatched -> running: its worker has said so, and holds a lease
+//   dispatched | running -> dispatched again (attempt + 1): the worker died, or gave it back
+//   dispatched | running | unknown -> completed -> verified -> accepted; or accepted at once
+//   completed | verified -> rejected
+//   completed | verified | rejected -> escalated = dispatched elsewhere (attempt + 1), same id
+//   dispatched | running | completed -> unknown: no one knows what came of it; time can't end it
+//   whatever is not settled -> voided; and expired, but for unknown
 //
 // Record plane: one thread at a time; `check_*` is const, `apply_*` follows from a record.
 #pragma once
@@ -12,6 +17,7 @@
 #include <set>
 #include <string>
 #include <string_view>
+#include <unordered_map>
 #include <utility>
 #include <vector>
 
@@ -21,6 +27,7 @@
 #include "base/outcome.hpp"
 #include "base/snapshot.hpp"
 #include "ledger/ledger.hpp"
+#include "task/attempts.hpp"
 
 namespace hanse {
 
@@ -30,7 +37,11 @@ enum class TaskState : uint8_t {
   accepted = 2,
   rejected = 3,
   voided = 4,
-  expired = 5
+  expired = 5,
+  offered = 6,
+  running = 7,
+  verified = 8,
+  unknown = 9
 };
 const char* task_state_name(TaskState state);
 inline bool is_settled(TaskState state) {
@@ -44,6 +55,9 @@ constexpr uint16_t task_class_none = UINT16_MAX;
 constexpr uint32_t key_size_max = 64;
 constexpr uint32_t payload_inline_max = 4096;  // above: an extent
 constexpr uint32_t payload_size_max = 16u << 20;
+constexpr uint16_t task_attempts_max = 16;  // a task that is given back so often is given up
+constexpr uint32_t task_depth_max = 16;     // of tasks that tasks dispatched
+constexpr uint32_t task_children_max = 4096;
 
 // A latent as a record names it: enough to know later what the worker was given.
 struct LatentManifest {
@@ -89,6 +103,29 @@ struct Task {
           self.price, self.budget, self.spent, self.hold, self.dispatched_ns, self.deadline_ns,
           self.dispatched_at, self.changed_at, self.epoch, self.score, self.artifact);
     coder(self.usage, self.payload, self.payload_extent, self.payload_size, self.latents);
+  }
+};
+
+// What few tasks have.
+struct TaskMore {
+  uint32_t parent = index_none;  // task
+  uint32_t depth = 0;
+  std::vector<uint32_t> children;
+  uint64_t lease_ns = 0;        // how long a worker may be silent; 0: for good
+  uint64_t lease_until_ns = 0;  // while it runs
+  AgentId verifier = id_none;   // who must verify; none: see verifier_role
+  std::string verifier_role, role;
+  std::string rule;  // that asked for approval
+  AgentId approver = id_none;
+  uint64_t answer_by_ns = 0;  // silence until then is a denial
+  Digest asked{};             // what is approved
+  Position answered_at = position_none;
+
+  template <class Coder, class Self>
+  static void each_field(Coder& coder, Self& self) {
+    coder(self.parent, self.depth, self.children, self.lease_ns, self.lease_until_ns, self.verifier,
+          self.verifier_role, self.role, self.rule, self.approver, self.answer_by_ns, self.asked,
+          self.answered_at);
   }
 };
 
@@ -144,7 +181,34 @@ class TaskTable {
   void check_escalate(uint32_t index) const;
   void check_void(uint32_t index) const;
 
-  uint32_t apply_dispatch(Task task);  // in state dispatched, of a known class; returns the index
+  void check_start(uint32_t index) const;
+  void check_return(uint32_t index) const;
+  void check_verify(uint32_t index) const;
+  void check_unknown(uint32_t index) const;
+
+  // In state dispatched or offered, of a known class; returns the index.
+  uint32_t apply_dispatch(Task task);
+  // Right after apply_dispatch. Where it is offered, silence ends it at answer_by_ns.
+  void apply_more(uint32_t index, TaskMore more);
+  // nullptr: nothing but what a plain dispatch says.
+  const TaskMore* more(uint32_t index) const;
+  void apply_start(uint32_t index, uint64_t until_ns, Position position);
+  void apply_return(uint32_t index, Position position);  // attempt + 1
+  void apply_verify(uint32_t index, AgentId verifier, Position position);
+  void apply_unknown(uint32_t index, Position position);
+  void apply_approve(uint32_t index, Position position);
+  // Tasks that wait for a person, ascending.
+  const std::set<uint32_t>& offered() const { return offered_; }
+  // Leases that have ended, ascending by (end, id), at most `limit`.
+  void lapsed(uint64_t now_ns, uint32_t limit, std::vector<uint32_t>& indices_out) const;
+  // The task and all below it that are not settled, those below first.
+  void open_tree(uint32_t index, std::vector<uint32_t>& indices_out) const;
+  // No task below this index is open.
+  uint32_t open_from() const;
+  bool settled(uint32_t index) const;
+
+  AttemptTable attempts;
+
   void apply_complete(uint32_t index, const Digest& artifact, const Usage& usage, uint64_t cost,
                       Position position);
   void apply_accept(uint32_t index, AgentId verifier, uint64_t fee, Position position);
@@ -204,6 +268,9 @@ class TaskTable {
 
   [[noreturn]] void refuse(uint32_t index, const char* verb) const;
   Task& change(uint32_t index, TaskState state, Position position);
+  TaskMore* more_of(uint32_t index);
+  void leave_lease(uint32_t index);
+  void put_more(ByteWriter& writer) const;
   template <class Change>
   void fold(const Task& task, Change&& change);
   static void count_attempt(Task& task);
@@ -221,6 +288,10 @@ class TaskTable {
   std::vector<std::string> classes_;
   HashMap class_of_;
   std::set<std::pair<uint64_t, uint32_t>> deadlines_;  // of tasks that are not settled
+  std::unordered_map<uint32_t, TaskMore> more_;
+  std::set<std::pair<uint64_t, uint32_t>> leases_;
+  std::set<uint32_t> offered_;
+  mutable uint32_t open_from_ = 0;
   Economics total_;
   std::vector<Economics> by_class_;
   std::array<Economics, 256> by_tier_{};

@@ -1,4 +1,6 @@
 // Tasks, idempotency keys and economics in a snapshot.
+#include <algorithm>
+
 #include "task/task.hpp"
 
 namespace hanse {
@@ -10,6 +12,12 @@ void TaskTable::encode(SnapshotWriter& out) const {
   out.table(keyed_.size(), [&](size_t i, FieldWriter& fields) { fields(keyed_[i]); });
   out.put(total_);
   out.table(by_tier_.size(), [&](size_t i, FieldWriter& fields) { fields(by_tier_[i]); });
+  std::vector<uint32_t> indices;
+  for (const auto& [index, more] : more_) indices.push_back(index);
+  std::sort(indices.begin(), indices.end());
+  out.table(indices.size(),
+            [&](size_t i, FieldWriter& fields) { fields(indices[i], more_.at(indices[i])); });
+  attempts.encode(out);
 }
 
 void TaskTable::decode(SnapshotReader& in) {
@@ -24,11 +32,13 @@ void TaskTable::decode(SnapshotReader& in) {
     const auto index = uint32_t(at);
     Task& task = tasks_.emplace_back();
     fields(task);
-    in.require(task.state <= TaskState::expired, "task.state");
+    in.require(task.state <= TaskState::unknown, "task.state");
     in.require(task.task_class < classes_.size(), "task.class");
     in.require(task.latents.size() <= latents_per_task_max, "task.latents");
-    if (task.deadline_ns != 0 && !is_settled(task.state))
+    const bool waits = task.state == TaskState::offered || task.state == TaskState::unknown;
+    if (task.deadline_ns != 0 && !is_settled(task.state) && !waits)
       deadlines_.emplace(task.deadline_ns, index);
+    if (task.state == TaskState::offered) offered_.insert(index);
     if (task.state == TaskState::accepted) accepted_.insert(hash_bytes(task.artifact), index);
     owned_bytes_ += owned_bytes(task);
     hash_.mark(index);
@@ -47,6 +57,16 @@ void TaskTable::decode(SnapshotReader& in) {
     in.require(i < by_tier_.size(), "task.tier");
     fields(by_tier_[i]);
   });
+  in.table([&](size_t, FieldReader& fields) {
+    uint32_t index = 0;
+    TaskMore more;
+    fields(index, more);
+    in.require(index < tasks_.size(), "task.more");
+    if (more.lease_until_ns != 0) leases_.emplace(more.lease_until_ns, index);
+    if (tasks_[index].state == TaskState::offered) deadlines_.emplace(more.answer_by_ns, index);
+    more_[index] = std::move(more);
+  });
+  attempts.decode(in);
   in.expect_end();
 }
 

@@ -3,14 +3,15 @@
 // the rows found.
 #include <cstdint>
 
+#include "capability/best_list.cuh"
 #include "capability/search_cuda.cuh"
 #include "errors.cuh"
+#include "simt.cuh"
 
 namespace hanse {
 namespace {
 
 constexpr uint32_t threads_in_block = 256;
-constexpr uint32_t warp_size = 32;
 constexpr uint32_t warps_in_block = threads_in_block / warp_size;
 constexpr uint32_t queries_in_block = 32;
 constexpr uint32_t rows_in_tile = 128;
@@ -20,14 +21,10 @@ constexpr uint32_t thread_rows = 4;
 constexpr uint32_t query_pitch = queries_in_block + 4;  // keeps float4 aligned, spreads the banks
 constexpr uint32_t row_pitch = rows_in_tile + 4;
 constexpr uint32_t score_pitch = rows_in_tile + 1;
-constexpr uint32_t k_max = device_search_k_max;
 constexpr uint32_t splits_max = 64;
 constexpr uint32_t blocks_wanted = 512;  // some for each multiprocessor of the devices we build for
-constexpr uint32_t row_none = UINT32_MAX;
-constexpr uint32_t full_warp = UINT32_MAX;
 
 static_assert(queries_in_block / thread_queries * (rows_in_tile / thread_rows) == threads_in_block);
-static_assert(k_max == 2 * warp_size, "a lane owns two places of a list");
 
 // A query's best so far, sorted: higher score first, then lower row.
 struct Lists {
@@ -40,45 +37,6 @@ struct Tiles {
   alignas(16) float rows[depth][row_pitch];
   float scores[queries_in_block][score_pitch];
 };
-
-__device__ bool goes_before(float score, uint32_t row, float other_score, uint32_t other_row) {
-  return score > other_score || (score == other_score && row < other_row);
-}
-
-__device__ float lowest_score() { return -__int_as_float(0x7f800000); }
-
-// One warp: puts (score, row) in its place and drops the last. All lanes give the same entry.
-__device__ void insert(float* scores, uint32_t* rows, float score, uint32_t row) {
-  const uint32_t lane = threadIdx.x % warp_size, upper = lane + warp_size;
-  const float score0 = scores[lane], score1 = scores[upper];
-  const uint32_t row0 = rows[lane], row1 = rows[upper];
-  const uint32_t place =
-      uint32_t(__popc(__ballot_sync(full_warp, goes_before(score0, row0, score, row)))) +
-      uint32_t(__popc(__ballot_sync(full_warp, goes_before(score1, row1, score, row))));
-  __syncwarp();  // every lane has read its places before any moves
-  if (lane >= place) {
-    scores[lane + 1] = score0;
-    rows[lane + 1] = row0;
-  }
-  if (upper >= place && upper + 1 < k_max) {
-    scores[upper + 1] = score1;
-    rows[upper + 1] = row1;
-  }
-  if (lane == 0 && place < k_max) {
-    scores[place] = score;
-    rows[place] = row;
-  }
-  __syncwarp();
-}
-
-__device__ void clear(float* scores, uint32_t* rows) {
-  const uint32_t lane = threadIdx.x % warp_size;
-  for (uint32_t i = lane; i < k_max; i += warp_size) {
-    scores[i] = lowest_score();
-    rows[i] = row_none;
-  }
-  __syncwarp();
-}
 
 // Copies `depth` dimensions of `count` rows, transposed; rows past `limit` are zeros. One thread
 // moves one float4 at a time.
@@ -244,12 +202,12 @@ int32_t search_cuda(const DeviceSearch* search, void* stream) {
   auto* rows = reinterpret_cast<uint32_t*>(scores + size_t(shape.split_count) *
                                                         search->query_count * search->k);
 
-  search_split<<<dim3(shape.query_blocks, shape.split_count), threads_in_block, 0, cuda_stream>>>(
-      *search, shape.rows_in_split, scores, rows);
+  HANSE_LAUNCH(search_split, dim3(shape.query_blocks, shape.split_count), threads_in_block, 0,
+               cuda_stream, *search, shape.rows_in_split, scores, rows);
   HANSE_CUDA(cudaGetLastError());
   const uint32_t merge_blocks = (search->query_count + warps_in_block - 1) / warps_in_block;
-  merge_splits<<<merge_blocks, threads_in_block, 0, cuda_stream>>>(*search, shape.split_count,
-                                                                   scores, rows);
+  HANSE_LAUNCH(merge_splits, merge_blocks, threads_in_block, 0, cuda_stream, *search,
+               shape.split_count, scores, rows);
   HANSE_CUDA(cudaGetLastError());
   return 0;
 }

@@ -38,7 +38,7 @@ py::tuple agent_of(KernelHandle& handle, AgentId actor, py::object id) {
   if (info.identity) identity = bytes_from(*info.identity);
   return py::make_tuple(info.id, info.name, static_cast<uint8_t>(info.kind), info.parent,
                         info.tenant, info.depth, info.live, identity, info.permissions,
-                        info.budget_max);
+                        info.budget_max, info.paused, info.depth_max);
 }
 
 }  // namespace

@@ -27,7 +27,6 @@ BoxPolicy policy_of(py::handle value) {
 
 void configure(KernelHandle& handle, py::object agents, py::object capacity, py::object policy) {
   Kernel& kernel = handle.open();
-  MailboxTable& mailboxes = kernel.mailboxes();
   std::vector<AgentId> ids;
   if (py::isinstance<py::array>(agents)) {
     const py::array array = array_of<uint64_t>(agents, "agents", 1);
@@ -43,14 +42,18 @@ void configure(KernelHandle& handle, py::object agents, py::object capacity, py:
     throw Error(ErrorCode::out_of_range, "capacity", "want at least 1, have 0");
   std::optional<BoxPolicy> wanted;
   if (!policy.is_none()) wanted = policy_of(policy);
-  mailboxes.resize(kernel.agent_count());
-  mailboxes.own();
-  for (const AgentId agent : ids) {
+  const auto set = [&](MailboxTable& mailboxes, AgentId agent) {
     BoxOptions options = mailboxes.box_options(agent);
     if (messages != 0) options.capacity_messages = messages;
     if (wanted) options.policy = *wanted;
     mailboxes.set_box(agent, options);
-  }
+  };
+  kernel.own_flow();
+  for (const AgentId agent : ids)
+    if (kernel.shard_count() == 1)
+      set(kernel.mailboxes(), agent);
+    else
+      kernel.at_box(agent, [&](MailboxTable& mailboxes) { set(mailboxes, agent); });
 }
 
 // (capacity, policy, queued)
@@ -58,14 +61,20 @@ py::tuple box_of(KernelHandle& handle, py::object agent) {
   Kernel& kernel = handle.open();
   const AgentId id = unsigned_of(agent, "agent");
   (void)kernel.tenant_index(id);
-  MailboxTable& mailboxes = kernel.mailboxes();
-  mailboxes.resize(kernel.agent_count());
-  const BoxOptions options = mailboxes.box_options(id);
-  const uint32_t capacity = options.capacity_messages != 0
-                                ? options.capacity_messages
-                                : mailboxes.options().box_capacity_messages;
-  return py::make_tuple(capacity, policy_names[static_cast<size_t>(options.policy)],
-                        mailboxes.queued(id));
+  py::tuple fields;
+  const auto read = [&](const MailboxTable& mailboxes) {
+    const BoxOptions options = mailboxes.box_options(id);
+    const uint32_t capacity = options.capacity_messages != 0
+                                  ? options.capacity_messages
+                                  : mailboxes.options().box_capacity_messages;
+    fields = py::make_tuple(capacity, policy_names[static_cast<size_t>(options.policy)],
+                            mailboxes.queued(id));
+  };
+  if (kernel.shard_of(id) == 0)
+    read(kernel.mailboxes());
+  else
+    kernel.at_box(id, read);
+  return fields;
 }
 
 py::list take_credited(KernelHandle& handle) {
@@ -77,7 +86,7 @@ py::list take_credited(KernelHandle& handle) {
 }
 
 py::dict counters_of(KernelHandle& handle) {
-  const MailboxCounters counters = handle.open().mailboxes().counters();
+  const MailboxCounters counters = handle.open().mailbox_counters();
   py::dict fields;
   fields["accepted"] = counters.accepted;
   fields["handled"] = counters.handled;
@@ -93,7 +102,7 @@ py::dict counters_of(KernelHandle& handle) {
 }
 
 py::dict statistics_of(KernelHandle& handle) {
-  const MailboxCounters counters = handle.open().mailboxes().counters();
+  const MailboxCounters counters = handle.open().mailbox_counters();
   py::dict fields = counters_of(handle);
   py::list lanes;
   for (const LaneCounters& lane : counters.lanes)
@@ -129,7 +138,7 @@ py::list traces_of(KernelHandle& handle) {
 }
 
 py::tuple digest_of_run(KernelHandle& handle) {
-  const TraceDigest digest = handle.open().mailboxes().digest();
+  const TraceDigest digest = handle.open().digest();
   return py::make_tuple(digest.count, digest.ordered, digest.unordered);
 }
 
@@ -151,18 +160,18 @@ uint8_t resend(KernelHandle& handle, py::object number) {
   return static_cast<uint8_t>(outcome);
 }
 
-// Requests whose messages became dead letters since the last call end as undeliverable.
+// Requests whose messages became dead letters, or expired in a box, end so.
 void settle_dead_requests(KernelHandle& handle) {
-  if (handle.requests->table.counters().waiting == 0) return;
-  MailboxTable& mailboxes = handle.open().mailboxes();
-  const uint64_t dead = mailboxes.counters().dead;
-  if (dead == handle.dead_seen) return;
-  handle.dead_seen = dead;
-  for (const DeadLetter& letter : mailboxes.dead_letters())
-    if (letter.header.kind == MessageKind::request)
-      handle.requests->settle(letter.header.request, RequestEnd::undeliverable,
-                              exception_for(RequestEnd::undeliverable,
-                                            "its message became a dead letter", letter.header.to));
+  Kernel& kernel = handle.open();
+  handle.undelivered.clear();
+  kernel.take_undelivered(handle.undelivered);
+  for (const Undelivered& one : handle.undelivered) {
+    if (!handle.requests->table.waiting(one.request)) continue;
+    const bool late = one.reason == Outcome::expired;
+    const RequestEnd end = late ? RequestEnd::expired : RequestEnd::undeliverable;
+    const char* why = late ? "no reply in time" : "its message became a dead letter";
+    handle.requests->settle(one.request, end, exception_for(end, why, one.to));
+  }
 }
 
 // An eventfd of this handle's own, written when something is put into an idle kernel's boxes.

@@ -134,6 +134,12 @@ void register_capability(py::module_& module, KernelClass& kernel_class) {
              const std::string text = text_of(name, "space");
              return unlocked([&] { return kernel.space(text); });
            })
+      .def("space_find",
+           [](KernelHandle& handle, py::object name) {
+             Kernel& kernel = handle.open();
+             const std::string text = text_of(name, "space");
+             return unlocked([&] { return kernel.space_find(text); });
+           })
       .def("space_spec", &space_spec)
       .def("publish", &publish)
       .def("withdraw",

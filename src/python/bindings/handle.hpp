@@ -69,8 +69,8 @@ struct KernelHandle {
   std::vector<AgentId> running;
   uint64_t handled = 0;
   RequestCentre* requests = nullptr;
-  MessageBatch one;        // of requests that are handled at once
-  uint64_t dead_seen = 0;  // how many dead letters were looked through for requests
+  MessageBatch one;                      // of requests that are handled at once
+  std::vector<Undelivered> undelivered;  // reused
 
   KernelHandle();
   ~KernelHandle();
@@ -155,7 +155,10 @@ void register_boxes(py::module_& module, KernelClass& kernel);
 KernelClass register_kernel(py::module_& module);
 void register_latent(py::module_& module, KernelClass& kernel);
 void register_ledger(py::module_& module, KernelClass& kernel);
+void register_device(py::module_& module);
+void register_lifecycle(py::module_& module, KernelClass& kernel);
 void register_limits(py::module_& module);
+void register_people(py::module_& module, KernelClass& kernel);
 void register_mailbox(py::module_& module, KernelClass& kernel);
 void register_message(py::module_& module);
 void register_payload(py::module_& module, KernelClass& kernel);
@@ -164,6 +167,7 @@ void register_search(py::module_& module);
 void register_reply(py::module_& module);
 void register_requests(py::module_& module, KernelClass& kernel);
 void register_sender(py::module_& module);
+void register_shards(KernelClass& kernel);
 void register_simulation(py::module_& module);
 void register_task(py::module_& module, KernelClass& kernel);
 void register_terms(py::module_& module);

@@ -17,7 +17,8 @@ namespace {
 
 KernelOptions options_of(py::handle directory, py::handle durability, py::handle memory_max,
                          std::shared_ptr<Clock> clock, py::handle seed, py::handle segment_size,
-                         py::handle fee_basis_points, py::handle read_only) {
+                         py::handle fee_basis_points, py::handle read_only, py::handle shards,
+                         py::handle digest) {
   KernelOptions options;
   if (!directory.is_none()) {
     options.directory = text_of(directory, "directory");
@@ -42,6 +43,9 @@ KernelOptions options_of(py::handle directory, py::handle durability, py::handle
   options.seed = unsigned_of(seed, "seed");
   options.fee_basis_points = unsigned_of<uint32_t>(fee_basis_points, "fee_basis_points", 10'000);
   options.read_only = truth_of(read_only, "read_only");
+  options.shard_count = unsigned_of<uint32_t>(shards, "shards", 64);
+  options.mailbox.digest = truth_of(digest, "digest");
+  options.mailbox.seed = options.seed;
   return options;
 }
 
@@ -66,12 +70,13 @@ std::unique_ptr<KernelHandle> open_kernel(py::object directory, py::object durab
                                           py::object seed, py::object segment_size,
                                           py::object fee_basis_points, py::object read_only,
                                           std::shared_ptr<SimulatedDisk> disk,
-                                          py::object background, py::object snapshot_every,
+                                          py::object background, py::object shards,
+                                          py::object digest, py::object snapshot_every,
                                           py::object retain_bytes, py::object retain_ns) {
   std::shared_ptr<Clock> chosen = clock;
   if (!chosen) chosen = std::make_shared<SystemClock>();
   KernelOptions options = options_of(directory, durability, memory_max, chosen, seed, segment_size,
-                                     fee_basis_points, read_only);
+                                     fee_basis_points, read_only, shards, digest);
   if (disk && !directory.is_none())
     throw Error(ErrorCode::out_of_range, "disk", "want either directory or disk");
   options.disk = std::move(disk);
@@ -126,6 +131,8 @@ KernelHandle::~KernelHandle() {
 
 void KernelHandle::close() {
   if (forks != fork_count()) throw_forked();
+  if (closed) return;
+  if (kernel->shards() != nullptr) kernel->shards()->require_no_turn();
   if (closed.exchange(true)) return;
   pump = loop = py::object();
   wake_fd = -1;

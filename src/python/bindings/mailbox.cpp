@@ -51,6 +51,20 @@ std::unique_ptr<Batch> drain(KernelHandle& handle, py::object max_messages) {
   return batch;
 }
 
+// Only what has a handler: the rest waits in its boxes, which stay as full as they are.
+std::unique_ptr<Batch> drain_handled(KernelHandle& handle, uint32_t count_max) {
+  Kernel& kernel = handle.open();
+  auto batch = std::make_unique<Batch>();
+  batch->kernel = py::cast(&handle);
+  const WantedBoxes wanted{[](void* context, AgentId agent) {
+                             KernelHandle& asked = *static_cast<KernelHandle*>(context);
+                             return asked.routes.route(*asked.kernel, agent) != RouteTable::none;
+                           },
+                           &handle};
+  kernel.drain(batch->messages, batch->deliveries, count_max, &wanted);
+  return batch;
+}
+
 // A Message, or None.
 py::object receive(KernelHandle& handle, py::object agent) {
   Kernel& kernel = handle.open();
@@ -104,7 +118,8 @@ void dead(KernelHandle& handle, py::object value, bool cancelled) {
   message.buffer = from.buffer;
   const MessageRare rare{from.deadline_ns, from.key, from.trace, from.latent};
   message.rare = &rare;
-  handle.open().mailboxes().dead(message, cancelled ? Outcome::cancelled : Outcome::invalid);
+  const Outcome reason = cancelled ? Outcome::cancelled : Outcome::invalid;
+  handle.open().mailboxes_here().dead(message, reason);
 }
 
 }  // namespace
@@ -156,6 +171,8 @@ void register_mailbox(py::module_& module, KernelClass& kernel_class) {
       .def("routes", &routes_of);
 
   kernel_class.def("drain", &drain)
+      .def("drain_handled", &drain_handled)
+      .def("unpark", [](KernelHandle& handle) { handle.open().mailboxes().unpark(); })
       .def("receive", &receive)
       .def("send_many", &send_many)
       .def("route_single",

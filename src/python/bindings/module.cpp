@@ -1,7 +1,6 @@
 #include <pybind11/pybind11.h>
 
 #include "base/cpu.hpp"
-#include "base/device.hpp"
 #include "base/error.hpp"
 #include "base/outcome.hpp"
 #include "convert.hpp"
@@ -103,19 +102,29 @@ void set_python_error() {
   }
 }
 
+// Nothing here was tried without the global lock or in a second interpreter of a process, where the
+// kernel's threads would meet Python objects of the other: better refused than half right.
+void refuse_untried_interpreters() {
+#ifdef Py_GIL_DISABLED
+  throw py::import_error("hanse does not run on a free-threaded Python yet");
+#endif
+  if (PyInterpreterState_Get() != PyInterpreterState_Main())
+    throw py::import_error("hanse runs in the main interpreter of a process, not in another");
+}
+
 }  // namespace hanse::python
 
 PYBIND11_MODULE(_core, module) {
   using namespace hanse::python;
   namespace py = pybind11;
 
+  refuse_untried_interpreters();
   py::options options;
   options.disable_enum_members_docstring();
   py::register_local_exception_translator(translate);
   module.def("error_codes", &error_codes);
   module.def("raise_error", &raise_error);
   module.def("outcomes", &outcomes);
-  module.def("device_status", [] { return unlocked([] { return hanse::device_status(); }); });
   module.def("cpu_level", [] { return hanse::cpu_level_name(hanse::cpu_level()); });
 
   KernelClass kernel = register_kernel(module);
@@ -125,19 +134,23 @@ PYBIND11_MODULE(_core, module) {
   register_boxes(module, kernel);
   register_capability(module, kernel);
   register_durable(kernel);
+  register_device(module);
   register_index(module);
   register_journal(module, kernel);
   register_latent(module, kernel);
   register_ledger(module, kernel);
+  register_lifecycle(module, kernel);
   register_limits(module);
   register_message(module);
   register_mailbox(module, kernel);
   register_payload(module, kernel);
+  register_people(module, kernel);
   register_policy(module, kernel);
   register_reply(module);
   register_requests(module, kernel);
   register_sender(module);
   register_simulation(module);
+  register_shards(kernel);
   register_task(module, kernel);
   register_topics(module, kernel);
   register_turns(module, kernel);

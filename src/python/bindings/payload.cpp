@@ -1,7 +1,11 @@
 #include "payload.hpp"
 
+#include <cstring>
+
 #include "convert.hpp"
+#include "dlpack.hpp"
 #include "message.hpp"
+#include "sender.hpp"
 
 namespace hanse::python {
 
@@ -47,6 +51,100 @@ Py_ssize_t length(PyObject* self) { return static_cast<Py_ssize_t>(self_of(self)
 PyObject* get_sent(PyObject* self, void*) { return PyBool_FromLong(!self_of(self)->payload); }
 PyObject* get_view(PyObject* self, void*) { return PyMemoryView_FromObject(self); }
 
+// What a consumer holds of a loan: one view of it, and the shape that the tensor points to.
+template <class Tensor>
+struct LoanTensor {
+  Tensor managed{};
+  int64_t size = 0;
+};
+
+template <class Tensor>
+void delete_tensor(Tensor* managed) {
+  auto* held = reinterpret_cast<LoanTensor<Tensor>*>(managed);
+  // At the end of the process there is no one to give it back to.
+  if (Py_IsInitialized() != 0) {
+    const PyGILState_STATE state = PyGILState_Ensure();
+    auto* loan = static_cast<PyObject*>(held->managed.owner);
+    --self_of(loan)->views;
+    Py_DECREF(loan);
+    PyGILState_Release(state);
+  }
+  delete held;
+}
+
+template <class Tensor>
+void delete_capsule(PyObject* capsule) {
+  const char* name = PyCapsule_GetName(capsule);
+  // A consumer renames the capsule and deletes the tensor itself.
+  if (name == nullptr || std::strncmp(name, "used", 4) == 0) return;
+  auto* managed = static_cast<Tensor*>(PyCapsule_GetPointer(capsule, name));
+  if (managed != nullptr) managed->deleter(managed);
+}
+
+template <class Tensor>
+PyObject* tensor_capsule(PyObject* self, const char* name) {
+  LoanObject* loan = self_of(self);
+  auto held = std::make_unique<LoanTensor<Tensor>>();
+  held->size = static_cast<int64_t>(loan->payload.size());
+  DlTensor& tensor = held->managed.tensor;
+  tensor.data = const_cast<uint8_t*>(loan->payload.bytes().data());
+  tensor.device = dl_cpu;
+  tensor.dimensions = 1;
+  tensor.dtype = dl_uint8;
+  tensor.shape = &held->size;
+  held->managed.owner = self;
+  held->managed.deleter = &delete_tensor<Tensor>;
+  if constexpr (requires { held->managed.major; }) held->managed.major = 1;
+  PyObject* capsule = PyCapsule_New(&held->managed, name, &delete_capsule<Tensor>);
+  if (capsule == nullptr) return nullptr;
+  (void)held.release();
+  Py_INCREF(self);
+  ++loan->views;
+  return capsule;
+}
+
+PyObject* dlpack(PyObject* self, PyObject* const* args, Py_ssize_t count, PyObject* keywords) {
+  try {
+    constexpr const char* names[] = {"stream", "max_version", "dl_device", "copy"};
+    PyObject* values[std::size(names)];
+    sort_arguments("__dlpack__", names, 0, 0, args, count, keywords, values);
+    if (!self_of(self)->payload) throw Error(ErrorCode::already_resolved, "loan", "it was sent");
+    if (values[0] != nullptr && values[0] != Py_None)
+      throw Error(ErrorCode::bad_array, "stream", "want None: the loan is in the CPU's memory");
+    if (values[2] != nullptr && values[2] != Py_None) {
+      const auto [type, id] = py::handle(values[2]).cast<std::pair<int32_t, int32_t>>();
+      if (type != dl_cpu.type || id != dl_cpu.id)
+        throw Error(ErrorCode::bad_array, "dl_device", "want (1, 0), the CPU's memory");
+    }
+    if (values[3] == Py_True)
+      throw Error(ErrorCode::bad_array, "copy", "a loan is for writing: copy what it gives");
+    const bool versioned = values[1] != nullptr && values[1] != Py_None &&
+                           py::handle(values[1]).cast<std::pair<int32_t, int32_t>>().first >= 1;
+    return versioned ? tensor_capsule<DlManagedTensorVersioned>(self, "dltensor_versioned")
+                     : tensor_capsule<DlManagedTensor>(self, "dltensor");
+  } catch (py::cast_error&) {
+    PyErr_SetString(PyExc_TypeError, "max_version and dl_device are pairs of int");
+    return nullptr;
+  } catch (...) {
+    set_python_error();
+    return nullptr;
+  }
+}
+
+PyObject* dlpack_device(PyObject*, PyObject*) {
+  return Py_BuildValue("(ii)", int{dl_cpu.type}, int{dl_cpu.id});
+}
+
+PyMethodDef methods[] = {
+    {"__dlpack__", reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(&dlpack)),
+     METH_FASTCALL | METH_KEYWORDS,
+     "__dlpack__($self, *, stream=None, max_version=None, dl_device=None, copy=None)\n--\n\n"
+     "Writable uint8[n] for an array library: numpy.from_dlpack(loan), torch.from_dlpack(loan).\n"
+     "Let go of it before sending. Raises InvalidError (BadArray, AlreadyResolved)."},
+    {"__dlpack_device__", &dlpack_device, METH_NOARGS,
+     "__dlpack_device__($self)\n--\n\n(1, 0): the CPU's memory."},
+    {nullptr, nullptr, 0, nullptr}};
+
 PyGetSetDef properties[] = {
     {"view", &get_view, nullptr, "writable memoryview; release it before sending", nullptr},
     {"sent", &get_sent, nullptr, "it was moved into a message", nullptr},
@@ -55,6 +153,7 @@ PyGetSetDef properties[] = {
 PyType_Slot slots[] = {
     {Py_tp_dealloc, reinterpret_cast<void*>(&release)},
     {Py_tp_getset, properties},
+    {Py_tp_methods, methods},
     {Py_sq_length, reinterpret_cast<void*>(&length)},
     {Py_bf_getbuffer, reinterpret_cast<void*>(&get_buffer)},
     {Py_bf_releasebuffer, reinterpret_cast<void*>(&release_buffer)},

@@ -23,16 +23,10 @@ struct RequestArguments {
       query = array_of<float>(query_value, "query", 1);
       request.query = span_of<float>(query);
     }
-    request.space = terms.space;
-    request.feasible = terms.feasible;
-    request.task_class = terms.task_class;
+    terms.add_to(request);
     request.payload = payload.view();
-    request.latents = terms.latents;
     request.budget = unsigned_of(budget, "budget");
-    request.unit = terms.unit;
-    request.deadline_ns = terms.deadline_ns;
     request.key = key.view();
-    request.verifier_required = terms.verifier_required;
   }
 };
 
@@ -50,14 +44,8 @@ struct BatchArguments {
     const Column<uint64_t> budget = budget_argument.column();
     for (size_t i = 0; i < count; ++i) {
       DispatchRequest& request = requests[i];
-      request.space = terms.space;
-      request.feasible = terms.feasible;
-      request.task_class = terms.task_class;
-      request.latents = terms.latents;
+      terms.add_to(request);
       request.budget = budget[i];
-      request.unit = terms.unit;
-      request.deadline_ns = terms.deadline_ns;
-      request.verifier_required = terms.verifier_required;
     }
     set_targets(to_value, query_value);
     set_payloads(payload_value, size_value);

@@ -43,10 +43,26 @@ Terms terms_of(py::object space, py::object price_max, py::object tier_min, py::
   return terms;
 }
 
+void more_terms(Terms& terms, py::object parent, py::object lease_ns, py::object verifier,
+                py::object verifier_role, py::object role, py::object approval, py::object approver,
+                py::object answer_by_ns) {
+  const auto id_of = [](py::handle value, const char* field) {
+    return value.is_none() ? id_none : unsigned_of(value, field);
+  };
+  terms.parent = id_of(parent, "parent");
+  terms.lease_ns = unsigned_of(lease_ns, "lease");
+  terms.verifier = id_of(verifier, "verifier");
+  terms.verifier_role = text_of(verifier_role, "verifier_role");
+  terms.role = text_of(role, "role");
+  terms.approval = text_of(approval, "approval");
+  terms.approver = id_of(approver, "approver");
+  terms.answer_by_ns = unsigned_of(answer_by_ns, "answer_by_ns");
+}
+
 }  // namespace
 
 void register_terms(py::module_& module) {
-  py::class_<Terms>(module, "Terms").def(py::init(&terms_of));
+  py::class_<Terms>(module, "Terms").def(py::init(&terms_of)).def("more", &more_terms);
 }
 
 }  // namespace hanse::python

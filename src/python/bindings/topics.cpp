@@ -11,8 +11,7 @@ template <class One>
 uint64_t each_agent(KernelHandle& handle, py::handle agents, One&& one) {
   Kernel& kernel = handle.open();
   MailboxTable& mailboxes = kernel.mailboxes();
-  mailboxes.resize(kernel.agent_count());
-  mailboxes.own();
+  kernel.own_flow();
   if (!py::isinstance<py::array>(agents)) {
     const AgentId agent = unsigned_of(agents, "agents");
     (void)kernel.tenant_index(agent);
@@ -57,16 +56,44 @@ uint64_t unsubscribe_prefix(KernelHandle& handle, py::object agents, py::object 
   });
 }
 
-py::array_t<uint64_t> subscribers(KernelHandle& handle, py::object topic) {
-  Kernel& kernel = handle.open();
-  kernel.mailboxes().own();
-  const std::span<const AgentId> all = kernel.mailboxes().subscribers(unsigned_of(topic, "topic"));
+uint64_t join_group(KernelHandle& handle, py::object agents, py::object topic, py::object group) {
+  const uint64_t number = unsigned_of(topic, "topic"), of = unsigned_of(group, "group");
+  return each_agent(handle, agents, [&](MailboxTable& mailboxes, AgentId agent) {
+    return mailboxes.join_group(agent, number, of);
+  });
+}
+
+uint64_t leave_group(KernelHandle& handle, py::object agents, py::object topic, py::object group) {
+  const uint64_t number = unsigned_of(topic, "topic"), of = unsigned_of(group, "group");
+  return each_agent(handle, agents, [&](MailboxTable& mailboxes, AgentId agent) {
+    return mailboxes.leave_group(agent, number, of);
+  });
+}
+
+py::array_t<uint64_t> ids_of(std::span<const AgentId> all) {
   py::array_t<uint64_t> ids = new_array<uint64_t>(all.size());
   std::copy(all.begin(), all.end(), ids.mutable_data());
   return ids;
 }
 
-// (how many took it, an outcome a subscriber)
+py::array_t<uint64_t> members(KernelHandle& handle, py::object topic, py::object group) {
+  const uint64_t number = unsigned_of(topic, "topic"), of = unsigned_of(group, "group");
+  return ids_of(handle.open().mailboxes().consumer_groups().members(number, of));
+}
+
+py::array_t<uint8_t> numbers_of(std::span<const Outcome> outcomes) {
+  py::array_t<uint8_t> numbers = new_array<uint8_t>(outcomes.size());
+  std::copy(outcomes.begin(), outcomes.end(), reinterpret_cast<Outcome*>(numbers.mutable_data()));
+  return numbers;
+}
+
+py::array_t<uint64_t> subscribers(KernelHandle& handle, py::object topic) {
+  Kernel& kernel = handle.open();
+  kernel.mailboxes().own();
+  return ids_of(kernel.mailboxes().subscribers(unsigned_of(topic, "topic")));
+}
+
+// (how many took it, an outcome a subscriber, an outcome a consumer group)
 py::tuple publish(KernelHandle& handle, AgentId sender, py::object topic, py::object payload,
                   py::object lane, py::object deadline_ns, py::object key, py::object trace) {
   Kernel& kernel = handle.open();
@@ -77,19 +104,17 @@ py::tuple publish(KernelHandle& handle, AgentId sender, py::object topic, py::ob
   header.key = unsigned_of(key, "key");
   header.trace = unsigned_of(trace, "trace");
   const uint64_t number = unsigned_of(topic, "topic");
-  std::vector<Outcome> outcomes;
+  std::vector<Outcome> outcomes, groups;
   size_t taken = 0;
   if (is_loan(payload.ptr())) {
-    taken = kernel.publish(number, header, loan_payload(payload.ptr()), outcomes);
+    taken = kernel.publish(number, header, loan_payload(payload.ptr()), outcomes, groups);
     spend_loan(payload.ptr());
   } else {
     const BytesArgument bytes(payload, "payload");
-    taken = kernel.publish(number, header, bytes.view(), outcomes);
+    taken = kernel.publish(number, header, bytes.view(), outcomes, groups);
   }
   handle.work_arrived();
-  py::array_t<uint8_t> statuses = new_array<uint8_t>(outcomes.size());
-  std::copy(outcomes.begin(), outcomes.end(), reinterpret_cast<Outcome*>(statuses.mutable_data()));
-  return py::make_tuple(taken, statuses);
+  return py::make_tuple(taken, numbers_of(outcomes), numbers_of(groups));
 }
 
 }  // namespace
@@ -101,6 +126,9 @@ void register_topics(py::module_& module, KernelClass& kernel) {
       .def("subscribe_prefix", &subscribe_prefix)
       .def("unsubscribe_prefix", &unsubscribe_prefix)
       .def("subscribers", &subscribers)
+      .def("join_group", &join_group)
+      .def("leave_group", &leave_group)
+      .def("group_members", &members)
       .def("publish_message", &publish);
 }
 

@@ -9,11 +9,12 @@ from .agent import Agent, Agents
 from .capability import Capabilities, Matches, Space
 from .checkpoint import (
     Checkpoint,
-    SigningKey,
+    NoteKey,
     verify_checkpoint,
     verify_consistency,
     verify_receipt,
 )
+from .costs import Cost, Odds
 from .durable import DurableBox, DurableDeadLetter, Outbox
 from .errors import (
     BudgetError,
@@ -30,6 +31,7 @@ from .errors import (
     TimedOutError,
 )
 from .history import Entries, EntryKind
+from .identity import Entry, Lineage, SigningKey, did_key, key_of_did
 from .index import CapabilityIndex, ExplainedResult, SearchResult
 from .journal import (
     Compaction,
@@ -47,6 +49,7 @@ from .latent_exchange import LatentExchange, LatentReader, RemoteLatent
 from .latent_spec import LatentSpec
 from .latent_tier import DiskTier, Stored
 from .ledger import Account, Ledger, Totals, Usage
+from .lifecycle import Conditions
 from .mailbox import (
     Batch,
     Box,
@@ -56,15 +59,21 @@ from .mailbox import (
     Mailboxes,
     Message,
     QueueAges,
+    RunDigest,
     TaskDelivery,
     Trace,
 )
 from .outcome import Outcome, TransferOutcome
+from .passport import Passport, Passports
+from .people import ApprovalItem, People
 from .policy import Decision, Policy
 from .reply import Reply
+from .reputation import Reputation, Role, Standing
 from .requests import Replies
+from .routing import Router, RouterReport
 from .search import Explanation, Ranking, Skills, Where, all_of, any_of, none_of, where
-from .task import Economics, LatentManifest, Receipt, Receipts, Task, Tasks
+from .shards import ShardReport, Shards
+from .task import Economics, LatentManifest, Receipt, Receipts, Task, TaskConditions, Tasks
 from .topics import Publication, Topics
 from .transfer import Budget, Hold, HoldState, Moves, TransferFlag, TransferKind
 from .transform import Quantised, Realignment, quantise, realignment, rope_shift
@@ -76,6 +85,7 @@ __all__ = [
     "Agent",
     "AgentView",
     "Agents",
+    "ApprovalItem",
     "Batch",
     "Box",
     "Budget",
@@ -85,7 +95,9 @@ __all__ = [
     "CapabilityIndex",
     "Checkpoint",
     "Compaction",
+    "Conditions",
     "ConflictError",
+    "Cost",
     "DeadLetter",
     "Decision",
     "DeniedError",
@@ -95,6 +107,7 @@ __all__ = [
     "DurableDeadLetter",
     "Economics",
     "Entries",
+    "Entry",
     "EntryKind",
     "Event",
     "ExplainedResult",
@@ -118,6 +131,7 @@ __all__ = [
     "LatentSpec",
     "Latents",
     "Ledger",
+    "Lineage",
     "MailboxCounters",
     "Mailboxes",
     "ManualClock",
@@ -125,8 +139,13 @@ __all__ = [
     "Message",
     "Moves",
     "NotFoundError",
+    "NoteKey",
+    "Odds",
     "Outbox",
     "Outcome",
+    "Passport",
+    "Passports",
+    "People",
     "Policy",
     "Prefixes",
     "Proof",
@@ -140,14 +159,23 @@ __all__ = [
     "RemoteLatent",
     "Replies",
     "Reply",
+    "Reputation",
+    "Role",
+    "Router",
+    "RouterReport",
+    "RunDigest",
     "SearchResult",
+    "ShardReport",
+    "Shards",
     "SigningKey",
     "Skills",
     "Snapshot",
     "Space",
+    "Standing",
     "StorageError",
     "Stored",
     "Task",
+    "TaskConditions",
     "TaskDelivery",
     "Tasks",
     "TimedOutError",
@@ -162,7 +190,9 @@ __all__ = [
     "Where",
     "all_of",
     "any_of",
+    "did_key",
     "errors",
+    "key_of_did",
     "none_of",
     "open",
     "quantise",

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .errors import NotFoundError
+from .identity import IdentityVerbs
 from .reasons import code, refuse
 
 if TYPE_CHECKING:
@@ -25,7 +26,9 @@ class Agent:
     """What is known of one agent.
 
     `tenant` is the topmost group on its parent chain; `identity` the SHA-256 of its genesis key as
-    hex, or None; `permissions` a mask of bits; `budget_max` the most that one dispatch may reserve.
+    hex, or None; `live`: neither revoked nor paused, nor anyone above it; `permissions` a mask of
+    bits; `budget_max` the most that one dispatch may reserve; `depth_max` how deep the tree below
+    it may go.
     """
 
     id: int
@@ -38,9 +41,11 @@ class Agent:
     identity: str | None
     permissions: int
     budget_max: int
+    paused: bool = False
+    depth_max: int = 16
 
 
-class Agents:
+class Agents(IdentityVerbs):
     """The agents of a kernel: iterate, count, find; add and revoke."""
 
     __slots__ = ("_kernel",)
@@ -116,19 +121,55 @@ class Agents:
     def revoke(self, agent: int) -> int:
         """Revokes an agent and every descendant: they cause no new effect.
 
+        What they had reserved and not spent goes to the nearest agent above that is not revoked.
         Returns the journal position. Requests that wait for them end as Undeliverable.
         """
         position = self._kernel._core.revoke(self._kernel._acting(), agent)
         self._kernel._handlers.requests.fail_dead_targets()
         return position
 
+    def narrow(
+        self,
+        agent: int,
+        *,
+        permissions: int | None = None,
+        budget_max: int | None = None,
+        levels: int | None = None,
+    ) -> int:
+        """Takes away from what was delegated to an agent, and to all below it.
+
+        permissions: a subset of its bits. budget_max: at most what it has. levels: of agents that
+        may stand below it. Returns the journal position. Raises InvalidError
+        (AttenuationViolation: more than it has; DelegationDepth: they stand there already).
+        """
+        core = self._kernel._core
+        return core.narrow(self._kernel._acting(), agent, permissions, budget_max, levels)
+
+    def move(self, agent: int, parent: int) -> int:
+        """Puts an agent, with all below it, under another parent of its tenant.
+
+        Returns the journal position. Raises InvalidError (DelegationCycle, DelegationDepth,
+        AttenuationViolation: it has more than the parent), ConflictError, DeniedError.
+        """
+        return self._kernel._core.move_agent(self._kernel._acting(), agent, parent)
+
+    def pause(self, group: int) -> int:
+        """It and all below it cause no effect from the next operation on, until resumed."""
+        return self._kernel._core.steer(self._kernel._acting(), group, True)
+
+    def resume(self, group: int) -> int:
+        """What waits for them is handed out again."""
+        return self._kernel._core.steer(self._kernel._acting(), group, False)
+
+    def kill(self, group: int) -> int:
+        """As revoke, which is for good."""
+        return self.revoke(group)
+
     def get(self, agent: int) -> Agent:
         """Raises NotFoundError: unknown, or of another tenant."""
         row = self._kernel._core.agent(self._kernel._acting(), agent)
         identity = None if row[7] is None else row[7].hex()
-        return Agent(
-            row[0], row[1], KINDS[row[2]], row[3], row[4], row[5], row[6], identity, row[8], row[9]
-        )
+        return Agent(*row[:2], KINDS[row[2]], *row[3:7], identity, *row[8:])
 
     def find(self, name: str, *, parent: int | None = None) -> int | None:
         """The first agent of that name (below `parent`), or None."""

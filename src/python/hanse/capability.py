@@ -99,12 +99,10 @@ class Capabilities:
         """The number of a space. lenient: "default" need not be there yet."""
         known = self._spaces.get(name)
         if known is None:
-            try:
-                known = self._spaces[name] = self._kernel._core.space(name)
-            except NotFoundError:
-                if not lenient or name != "default":
-                    raise
+            core = self._kernel._core
+            if lenient and name == "default" and core.space_find(name) == _core.SPACE_NONE:
                 return _core.SPACE_NONE
+            known = self._spaces[name] = core.space(name)
         return known
 
     def create_space(self, name: str, dim: int, *, metric: str = "cosine", model: str = "") -> int:

@@ -13,17 +13,15 @@ import binascii
 from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256
-from typing import TYPE_CHECKING, NoReturn
+from typing import NoReturn
 
+from .identity import SigningKey
 from .journal import Proof
 from .reasons import refuse
 
-if TYPE_CHECKING:
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-
 __all__ = [
     "Checkpoint",
-    "SigningKey",
+    "NoteKey",
     "verify_checkpoint",
     "verify_consistency",
     "verify_receipt",
@@ -62,30 +60,27 @@ def _from_base64(text: str, what: str) -> bytes:
         _invalid(f"{what} is not base64")
 
 
-class SigningKey:
+class NoteKey:
     """An Ed25519 key with the name under which it signs; the name is the checkpoint's origin."""
 
     __slots__ = ("_key", "name", "public_key")
 
     def __init__(self, name: str, private: bytes) -> None:
         """private: the 32 bytes of the seed (RFC 8032). Raises InvalidError."""
-        from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-        from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-
         _check_name(name)
         if not isinstance(private, bytes):
             refuse("WrongType", "private", f"want bytes, have a {type(private).__name__}")
         if len(private) != 32:
             refuse("OutOfRange", "private", f"want 32 bytes, have {len(private)}")
         self.name = name
-        self._key: Ed25519PrivateKey = Ed25519PrivateKey.from_private_bytes(private)
-        raw = self._key.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
+        self._key = SigningKey(private)
+        raw = self._key.public
         encoded = base64.b64encode(bytes([ED25519]) + raw).decode()
         #: As verifiers take it: name+hash+key, C2SP signed-note.
         self.public_key = f"{name}+{_key_hash(name, raw).hex()}+{encoded}"
 
     @classmethod
-    def generate(cls, name: str) -> SigningKey:
+    def generate(cls, name: str) -> NoteKey:
         """A new key from the system's entropy."""
         import os
 
@@ -108,7 +103,7 @@ class Checkpoint:
 
 
 def write_checkpoint(
-    key: SigningKey, count: int, root: str, *, cosigners: Sequence[SigningKey] = ()
+    key: NoteKey, count: int, root: str, *, cosigners: Sequence[NoteKey] = ()
 ) -> str:
     """The signed note of a log named as `key` is. cosigners sign the same text."""
     text = f"{key.name}\n{count}\n{base64.b64encode(bytes.fromhex(root)).decode()}\n"

@@ -149,7 +149,15 @@ def _add_readers(commands: argparse._SubParsersAction[_Parser]) -> None:
         epilog="examples:\n  hanse doctor\n  hanse doctor --gpu    fails where there is no device",
         formatter_class=raw,
     )
-    doctor.add_argument("--gpu", action="store_true", help="exit status 1 without a usable device")
+    doctor.add_argument(
+        "--gpu",
+        action="store_true",
+        help="also run the device's kernels against the CPU; exit status 1 where there is no "
+        "usable device or an answer differs",
+    )
+    doctor.add_argument(
+        "--small", action="store_true", help="with --gpu: sizes of seconds, no times"
+    )
     doctor.add_argument("--json", action="store_true", help="one JSON object on stdout")
     doctor.set_defaults(run=_doctor)
 
@@ -266,12 +274,16 @@ def _doctor(arguments: argparse.Namespace) -> int:
     from . import doctor
 
     found = doctor.examine()
+    if arguments.gpu and found["device_usable"]:
+        found |= doctor.examine_device(small=arguments.small)
     if arguments.json:
         print(json.dumps(found))
     else:
         print_columns(found)
     if arguments.gpu and not found["device_usable"]:
         raise EvidenceError(f"no usable device: {found['device']}")
+    if arguments.gpu and not found["device_equal"]:
+        raise EvidenceError("the device does not answer as the CPU does")
     return 0
 
 

@@ -160,10 +160,10 @@ def _verify(arguments: argparse.Namespace) -> int:
 
 
 def _make_key(path: Path, name: str) -> None:
-    from .checkpoint import SigningKey
+    from .checkpoint import NoteKey
 
     private = os.urandom(32)
-    key = SigningKey(name, private)
+    key = NoteKey(name, private)
     # Only the owner may read it, from its first byte on.
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "w") as file:
@@ -179,7 +179,7 @@ def _checkpoint(arguments: argparse.Namespace) -> int:
         import cryptography  # noqa: F401
     except ImportError:
         raise UsageError("signatures need the extra sign: pip install 'hanse[sign]'") from None
-    from .checkpoint import SigningKey
+    from .checkpoint import NoteKey
 
     if arguments.new:
         _make_key(arguments.key, arguments.name)
@@ -192,7 +192,7 @@ def _checkpoint(arguments: argparse.Namespace) -> int:
         private = bytes.fromhex(text)
     except ValueError:
         raise UsageError(f"{arguments.key}: want 64 hex digits") from None
-    key = SigningKey(arguments.name, private)
+    key = NoteKey(arguments.name, private)
     with open_kernel(existing(arguments.directory), read_only=True) as kernel:
         sys.stdout.write(kernel.journal.checkpoint(key))
     return 0

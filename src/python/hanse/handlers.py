@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from . import _core
 from .credit import Credit
+from .errors import ConflictError, DeniedError
 from .mailbox import FAILURE, REPLY, REQUEST, TASK, Batch, Message, batch_of, batch_of_messages
 from .reasons import duration_ns, refuse
 from .requests import Requests
@@ -77,6 +78,7 @@ class Handlers:
         self._has_async = False
         self._done: list[Message] = []  # of durable boxes, acknowledged when the turn ends
         self.failures = 0
+        self._shards = core.shard_count()
         # What the core needs of all this; the objects are changed in place alone.
         self.desk = (self._single, self._busy, self._kept, self)
 
@@ -86,6 +88,8 @@ class Handlers:
         """One at a time."""
         for agent in [agents] if isinstance(agents, (int, np.integer)) else agents:
             self._core.tenant_index(agent)
+            if self._shards > 1 and (shard := self._core.shard_of(agent)) != 0:
+                refuse("WrongThread", "agents", f"it is on shard {shard}", int(agent))
             index = int(agent) & 0xFFFF_FFFF
             self._single.extend([_no_handler] * (index + 1 - len(self._single)))
             self._single[index] = handler
@@ -132,6 +136,7 @@ class Handlers:
         for agent in self._parked:
             self._core.set_paused(agent, False)
         self._parked.clear()
+        self._core.unpark()
 
     def _kept_of(self, agent: int) -> Message | None:
         """The oldest that is kept for it and not cancelled meanwhile."""
@@ -250,7 +255,7 @@ class Handlers:
 
     def _turn(self, limit: int) -> int:
         taken = self._retry_kept(limit) if self._kept else 0
-        batch = self._core.drain(limit - taken)
+        batch = self._core.drain_handled(limit - taken)
         self._core.settle_dead_requests()
         self.credit.wake()
         count = batch.count() + batch.task_count()
@@ -396,10 +401,20 @@ class Handlers:
         self.failures += 1
         if message.durable:
             self._core.return_all([message])
-        elif message.kind != TASK:
+        elif message.kind == TASK:
+            self._give_back(message)
+        else:
             self._core.dead(message, False)
         if message.kind == REQUEST:
             self.requests.fail(message.request, f"its handler raised {error!r}", message.to)
+
+    def _give_back(self, message: Message) -> None:
+        """A task whose handler failed goes out again, rather than waiting for its deadline."""
+        try:
+            self._core.give_back_task(message.to, message.task)
+        except (ConflictError, DeniedError):
+            # The handler had done its part before it raised, or its agent was stopped meanwhile.
+            return
 
     @staticmethod
     def _report(error: BaseException) -> None:

@@ -11,7 +11,7 @@ from . import _core
 from .reasons import refuse
 
 if TYPE_CHECKING:
-    from .checkpoint import SigningKey
+    from .checkpoint import NoteKey
     from .kernel import Kernel
 
 __all__ = [
@@ -198,7 +198,7 @@ class Journal:
         freed, oldest, count = self._kernel._core.compact(keep, snapshots)
         return Compaction(freed, oldest, count or None)
 
-    def checkpoint(self, key: SigningKey, *, count: int | None = None) -> str:
+    def checkpoint(self, key: NoteKey, *, count: int | None = None) -> str:
         """The root of the first `count` (None: all durable) records as a signed note (C2SP
         tlog-checkpoint). Needs the extra `sign`. Raises NotFoundError (UnknownEvent)."""
         from .checkpoint import write_checkpoint

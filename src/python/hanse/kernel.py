@@ -17,8 +17,12 @@ from .journal import Journal, path_of
 from .latent import Latents
 from .ledger import Ledger
 from .mailbox import Batch, DeadLetter, Mailboxes, Message
+from .passport import Passports
+from .people import ApprovalItem, People
 from .policy import Policy
 from .reasons import refuse
+from .reputation import Reputation
+from .shards import Shards
 from .task import Tasks
 from .topics import Topics
 from .verbs import Verbs
@@ -96,12 +100,16 @@ class Kernel(Verbs, DurableVerbs):
         self.agents = Agents(self)
         self.capabilities = Capabilities(self)
         self.ledger = Ledger(self)
+        self.passports = Passports(self)
+        self.people = People(self)
         self.policy = Policy(self)
+        self.reputation = Reputation(self)
         self.tasks = Tasks(self)
         self.latents = Latents(self)
         self.journal = Journal(self)
         self.mailboxes = Mailboxes(core)
         self.topics = Topics(self)
+        self.shards = Shards(self)
 
     def __enter__(self) -> Kernel:
         return self
@@ -170,8 +178,9 @@ class Kernel(Verbs, DurableVerbs):
     def loan(self, size: int) -> _core.Loan:
         """Writable memory of `size` bytes that send moves without a copy.
 
-        Any buffer consumer takes it: memoryview, numpy.frombuffer(loan, …). Let go of the views,
-        then send it; once sent it is spent. Raises BusyError (Backpressure), InvalidError.
+        Any buffer consumer takes it (memoryview, numpy.frombuffer(loan, …)), and any DLPack
+        consumer (numpy.from_dlpack(loan), torch.from_dlpack(loan)). Let go of the views, then send
+        it; once sent it is spent. Raises BusyError (Backpressure), InvalidError.
         """
         return self._core.loan(size)
 
@@ -286,6 +295,18 @@ class Kernel(Verbs, DurableVerbs):
         """The newest 1,024 messages that no one handled, oldest first; see mailboxes.resend."""
         return self.mailboxes.dead_letters()
 
+    def explain(self, agent: int) -> str:
+        """Lineage, roles, spend and standing of an agent, with the events that say so."""
+        from .passport import explain
+
+        return explain(self, agent)
+
+    # --- people
+
+    def inbox(self, human: int) -> list[ApprovalItem]:
+        """What waits for this person's approval, by (rule, task class); see me.answer."""
+        return self.people.inbox(human)
+
     # --- the whole
 
     @property
@@ -332,6 +353,8 @@ def open(
     read_only: bool = False,
     disk: SimulatedDisk | None = None,
     background: bool = True,
+    shards: int = 1,
+    digest: bool = False,
     snapshot_every: int | None = None,
     retain_bytes: int | None = None,
     retain_ns: int | None = None,
@@ -342,7 +365,9 @@ def open(
     "batch" (the same, gathered for up to 1 ms) or "memory". memory_max: bytes. clock: None is the
     system's. seed: keys latent ids, and not 0 fixes the identity of a new journal. segment_size:
     bytes. fee_basis_points: of a worker's fee, fixed when the journal is created. disk (instead of
-    a directory) and background=False (no flusher thread) are for tests and simulation.
+    a directory) and background=False (no flusher thread) are for tests and simulation. shards:
+    1 … 64 threads for messages, see kernel.shards. digest: keep a hash of all messages that were
+    handled, kernel.mailboxes.digest, which costs a hash of each payload.
     snapshot_every: bytes of journal after which a background thread takes a snapshot (None: 256
     MiB; 0: never). retain_bytes, retain_ns: after such a snapshot, segments that it holds are
     dropped beyond so many bytes or such an age; None keeps all. Raises StorageError (Locked,
@@ -362,6 +387,8 @@ def open(
         read_only,
         None if disk is None else disk._core,
         background,
+        shards,
+        digest,
         snapshot_every,
         retain_bytes,
         retain_ns,

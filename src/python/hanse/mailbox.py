@@ -23,6 +23,7 @@ __all__ = [
     "Mailboxes",
     "Message",
     "QueueAges",
+    "RunDigest",
     "TaskDelivery",
     "Trace",
 ]
@@ -227,6 +228,19 @@ class Trace:
     taken_ns: int
 
 
+@dataclass(frozen=True, slots=True)
+class RunDigest:
+    """Of all messages handled so far, with hanse.open(digest=True); uint64.
+
+    ordered: the same for two runs that handled the same messages in the same order; 0 where there
+    are several shards. unordered: the same whatever the order, and on any number of shards.
+    """
+
+    count: int
+    ordered: int
+    unordered: int
+
+
 class Mailboxes(DurableBoxes):
     """The bounds of all boxes, and what became of their messages: kernel.mailboxes."""
 
@@ -271,6 +285,10 @@ class Mailboxes(DurableBoxes):
     def ages(self) -> QueueAges:
         """The histogram of how long messages waited; one in 1,024 is sampled."""
         return QueueAges(*self._core.queue_ages())
+
+    def digest(self) -> RunDigest:
+        """For the thread that drains, while no shard has a turn."""
+        return RunDigest(*self._core.digest())
 
     def traces(self) -> list[Trace]:
         """The newest 1,024 sampled messages, oldest first."""

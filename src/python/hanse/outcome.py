@@ -34,6 +34,9 @@ class Outcome(IntEnum):
     coalesced = 21
     cancelled = 22
     undeliverable = 23
+    pending = 24
+    role_missing = 25
+    paused = 26
 
 
 class TransferOutcome(IntEnum):

@@ -28,6 +28,8 @@ _OF_OUTCOME = {
     Outcome.duplicate_artifact: "DuplicateArtifact",
     Outcome.exceeds_hold: "ExceedsHold",
     Outcome.closed: "Closed",
+    Outcome.role_missing: "RoleMissing",
+    Outcome.paused: "Paused",
 }
 
 _OF_TRANSFER = {

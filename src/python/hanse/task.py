@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .costs import Cost, Odds
 from .ledger import Usage
 from .outcome import Outcome
 
 if TYPE_CHECKING:
     from .kernel import Kernel
 
-__all__ = ["Economics", "LatentManifest", "Receipt", "Receipts", "Task", "Tasks"]
+__all__ = ["Economics", "LatentManifest", "Receipt", "Receipts", "Task", "TaskConditions", "Tasks"]
 
 DURABILITIES = ("memory", "batch", "each")
 _NO_POSITION = (1 << 64) - 1
@@ -120,7 +121,8 @@ class LatentManifest:
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """One unit of work. state: dispatched, completed, accepted, rejected, voided, expired.
+    """One unit of work. state: offered, dispatched, running, completed, verified, accepted,
+    rejected, voided, expired, unknown.
 
     artifact: SHA-256 as hex, zeros until completed. usage: summed over attempts. verifier, hold: 0
     where there is none. dispatched_at and changed_at are journal positions.
@@ -153,6 +155,26 @@ class Task:
     payload: bytes
     latents: tuple[LatentManifest, ...]
     verifier_required: bool
+
+
+@dataclass(frozen=True, slots=True)
+class TaskConditions:
+    """What was asked for beyond the usual; 0 or empty where it was not.
+
+    lease_until_ns: while it runs. rule: that asks for approval. answered_at: the event, or None.
+    """
+
+    parent: int
+    children: tuple[int, ...]
+    lease_ns: int
+    lease_until_ns: int
+    verifier: int
+    verifier_role: str
+    role: str
+    rule: str
+    approver: int
+    answer_by_ns: int
+    answered_at: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,3 +244,30 @@ class Tasks:
             return Economics(0, 0, 0, 0, 0, 0, 0, 0, Usage())
         counts, usage = row
         return Economics(*counts, Usage(*usage))
+
+    def conditions(self, task: int) -> TaskConditions:
+        """Parent, lease, verifier, approval. Raises NotFoundError."""
+        return TaskConditions(**self._kernel._core.task_more(self._kernel._acting(), task))
+
+    def odds(self, task_class: str, tier: int, *, agent: int | None = None) -> Odds:
+        """How attempts of that class and tier ended, of one agent or of all."""
+        return Odds(*self._kernel._core.odds(task_class, tier, agent))
+
+    def cost(
+        self,
+        *,
+        task_class: str | None = None,
+        tier: int | None = None,
+        agent: int | None = None,
+        team: int | None = None,
+        since_ns: int = 0,
+        until_ns: int | None = None,
+    ) -> Cost:
+        """What work came to that was dispatched in [since_ns, until_ns).
+
+        agent: who did it. team: who asked for it, it or anyone below. What was spent on rejected
+        attempts counts, for the tier and agent that spent it.
+        """
+        who = (task_class, tier, agent, team)
+        row = self._kernel._core.cost(self._kernel._acting(), *who, since_ns, until_ns)
+        return Cost(*row, since_ns, until_ns)

@@ -21,11 +21,14 @@ Agents = int | NDArray[np.uint64]
 class Publication:
     """What became of one publication: outcomes uint8[n] (hanse.Outcome), one a subscriber.
 
-    Subscribers are in the order of Topics.subscribers. accepted: how many took it.
+    Subscribers are in the order of Topics.subscribers. groups uint8[g]: one a consumer group, by
+    its number: ok where a member took it, else why the last one asked did not. accepted: how
+    many agents took it.
     """
 
     accepted: int
     outcomes: NDArray[np.uint8]
+    groups: NDArray[np.uint8]
 
     def __len__(self) -> int:
         return len(self.outcomes)
@@ -60,6 +63,22 @@ class Topics:
         """Returns how many were subscribed."""
         return self._core.unsubscribe_prefix(agents, prefix, bits)
 
+    def join(self, agents: Agents, topic: int, group: int) -> int:
+        """To a consumer group of the topic: of each group one member gets each message, in turns.
+
+        group: any uint64. A member whose box refuses is passed over for this message. Returns how
+        many were no members before. Raises NotFoundError, BusyError (QuotaExceeded).
+        """
+        return self._core.join_group(agents, topic, group)
+
+    def leave(self, agents: Agents, topic: int, group: int) -> int:
+        """Returns how many were members."""
+        return self._core.leave_group(agents, topic, group)
+
+    def members(self, topic: int, group: int) -> NDArray[np.uint64]:
+        """Ids of a consumer group's members, whose turn it is first."""
+        return self._core.group_members(topic, group)
+
     def subscribers(self, topic: int) -> NDArray[np.uint64]:
         """Ids of who gets what is published, in the order of subscription."""
         return self._core.subscribers(topic)
@@ -74,7 +93,7 @@ class Topics:
         key: int = 0,
         trace: int = 0,
     ) -> Publication:
-        """One message to each subscriber that who acts may send to.
+        """One message to each subscriber, and one member of each group, that who acts may send to.
 
         Above 64 bytes they share one payload; a Loan is not copied at all. Raises InvalidError
         (PayloadTooLarge, WrongThread …).

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Sequence
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,7 @@ from .capability import Matches, matches_of
 from .errors import HanseError
 from .latent import Latent
 from .ledger import Usage
+from .lifecycle import Conditions, TaskVerbs, add_conditions
 from .messaging import MessageVerbs, rows_and_sizes
 from .outcome import Outcome
 from .reasons import refuse, refuse_outcome
@@ -47,7 +48,7 @@ def key_bytes(key: bytes | str | None, field: str = "key") -> bytes | None:
     return key
 
 
-class Verbs(MessageVerbs):
+class Verbs(MessageVerbs, TaskVerbs):
     """The verbs of who acts. Mixed into AgentView and Kernel."""
 
     __slots__ = ()
@@ -67,12 +68,13 @@ class Verbs(MessageVerbs):
         unit: str = "usd_micro",
         deadline_ns: int = 0,
         verify: bool = False,
+        conditions: Conditions | None = None,
     ) -> _core.Terms:
         kernel = self._owner()
         if isinstance(tier, tuple) and len(tier) != 2:
             refuse("OutOfRange", "tier", f"want one or (lowest, highest), have {len(tier)} numbers")
         low, high = (0, 255) if tier is None else tier if isinstance(tier, tuple) else (tier, tier)
-        return _core.Terms(
+        terms = _core.Terms(
             kernel.capabilities._space(space, lenient),
             max_price,
             low,
@@ -86,6 +88,9 @@ class Verbs(MessageVerbs):
             deadline_ns,
             verify,
         )
+        if conditions:
+            add_conditions(terms, conditions)
+        return terms
 
     def match(
         self,
@@ -173,12 +178,14 @@ class Verbs(MessageVerbs):
         tenant: int | None = None,
         space: str = "default",
         verify: bool = False,
+        **conditions: Unpack[Conditions],
     ) -> Receipt:
         """Match, budget, policy, delivery and record in one call, all or nothing.
 
         to an agent, or to the best match of query (float32[dim]). budget is reserved in full.
         deadline_ns: absolute UNIX time. key: the same key and body give the same receipt again
-        (outcome replayed). verify: acceptance needs a verifier. Returns when it is durable.
+        (outcome replayed). verify: acceptance needs a verifier. conditions: see hanse.Conditions;
+        with `approval` the outcome is pending. Returns when it is durable.
         Raises DeniedError, BudgetError, NotFoundError (NoFeasibleAgent, with `reasons`),
         ConflictError, BusyError, InvalidError; the error carries the position of the refusal.
         """
@@ -201,6 +208,7 @@ class Verbs(MessageVerbs):
                 "tenant": tenant,
                 "space": space,
                 "verify": verify,
+                "conditions": conditions,
             },
         )
         if not receipt.ok:
@@ -226,6 +234,7 @@ class Verbs(MessageVerbs):
         tenant: int | None = None,
         space: str = "default",
         verify: bool = False,
+        **conditions: Unpack[Conditions],
     ) -> Awaitable[Receipt]:
         """As dispatch, without blocking the event loop until it is durable.
 
@@ -250,6 +259,7 @@ class Verbs(MessageVerbs):
                 "tenant": tenant,
                 "space": space,
                 "verify": verify,
+                "conditions": conditions,
             },
         )
         return self._durable(receipt, terms, budget)
@@ -281,6 +291,7 @@ class Verbs(MessageVerbs):
         space: str = "default",
         verify: bool = False,
         atomic: bool = False,
+        **conditions: Unpack[Conditions],
     ) -> Receipts:
         """Many dispatches in one flush; refusals are values here.
 
@@ -304,6 +315,7 @@ class Verbs(MessageVerbs):
             unit=unit,
             deadline_ns=deadline_ns,
             verify=verify,
+            conditions=conditions,
         )
         rows, sizes = rows_and_sizes(payloads)
         if keys is not None and not (_is_sequence(keys) or isinstance(keys, np.ndarray)):

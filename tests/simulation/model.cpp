@@ -1,0 +1,249 @@
+// Agents, offers, rules, time.
+#include "simulation/model.hpp"
+
+#include <algorithm>
+#include <cmath>
+
+namespace hanse::simulation {
+
+#define PERMIT "permit(principal, action, resource);\n"
+const std::array<const char*, policy_count> policy_texts = {
+    PERMIT,
+    PERMIT
+    "forbid(principal, action == Action::\"dispatch\", resource)"
+    " when { resource.price > 20 };\n"
+    "forbid(principal, action == Action::\"escalate\", resource)"
+    " when { resource.price > 20 };",
+    PERMIT
+    "forbid(principal, action == Action::\"transfer\", resource)"
+    " when { context.amount > 40 };",
+    PERMIT
+    "forbid(principal, action == Action::\"accept\", resource)"
+    " when { context.verified == 0 };",
+};
+#undef PERMIT
+
+Model::Model(uint64_t now_ns, uint32_t fee) : now(now_ns), fee_basis_points(fee) {
+  agents.push_back({});
+  purses.emplace_back();
+  offers.emplace_back();
+  for (auto* house : {&fees, &usage, &escrow, &issuance})
+    for (Purse& purse : *house) purse.there = true, purse.debits_limited = false;
+  commit();  // the genesis record
+}
+
+uint64_t Model::commit() {
+  last_ns = std::max(last_ns + 1, now);
+  if (++count == stop_at) throw StoppedAtCount{};
+  return count - 1;
+}
+
+// --- who is who
+
+bool Model::live(uint32_t agent) const {
+  for (; agent != index_none; agent = agents[agent].parent)
+    if (agents[agent].revoked) return false;
+  return true;
+}
+
+bool Model::within(uint32_t agent, uint32_t ancestor) const {
+  for (; agent != index_none; agent = agents[agent].parent)
+    if (agent == ancestor) return true;
+  return false;
+}
+
+uint32_t Model::tenant(uint32_t agent) const {
+  while (agent != 0 && agents[agent].parent != 0) agent = agents[agent].parent;
+  return agents[agent].group ? agent : 0;
+}
+
+bool Model::same_view(uint32_t actor, uint32_t other) const {
+  return actor == 0 || other == 0 || tenant(actor) == tenant(other);
+}
+
+uint32_t Model::acting(uint32_t actor) const {
+  if (actor >= agents.size()) throw Refused{ErrorCode::unknown_agent};
+  if (!live(actor)) throw Refused{ErrorCode::revoked};
+  return actor;
+}
+
+uint32_t Model::require_within(uint32_t actor, uint32_t target) const {
+  if (target >= agents.size() || !same_view(actor, target)) throw Refused{ErrorCode::unknown_agent};
+  if (!within(target, actor)) throw Refused{ErrorCode::not_permitted};
+  return target;
+}
+
+Answer Model::add(uint32_t actor, uint32_t parent, uint32_t added, bool group) {
+  expire();
+  require_within(acting(actor), parent);
+  if (!live(parent)) throw Refused{ErrorCode::revoked};
+  Answer answer;
+  for (uint32_t i = 0; i < added; ++i) {
+    answer.values.push_back(agents.size());
+    agents.push_back({parent, group});
+    purses.emplace_back();
+    offers.emplace_back();
+  }
+  commit();
+  return answer;
+}
+
+Answer Model::revoke(uint32_t actor, uint32_t agent) {
+  expire();
+  acting(actor);
+  require_within(actor, agent);
+  if (agent == 0) throw Refused{ErrorCode::not_permitted};
+  agents[agent].revoked = true;
+  for (auto& [owner, box] : boxes)
+    while (!live(owner) && !box.queue.empty()) bury(box, 0, Outcome::revoked);
+  std::erase_if(mail, [this](const auto& box) { return !live(box.first); });
+  return {0, {commit()}};
+}
+
+// --- offers
+
+Answer Model::create_space() {
+  expire();
+  const uint64_t number = spaces++;
+  commit();
+  return {0, {number}};
+}
+
+Answer Model::publish(uint32_t agent, const Offering& offer) {
+  expire();
+  acting(agent);
+  Offering& mine = offers[agent];
+  mine.angle = offer.angle;
+  mine.price = offer.price;
+  mine.tier = offer.tier;
+  mine.slots = offer.slots;
+  mine.found = true;
+  ++mine.version;
+  commit();
+  return {0, {mine.version}};
+}
+
+Answer Model::withdraw(uint32_t agent) {
+  expire();
+  acting(agent);
+  if (!offers[agent].found) throw Refused{ErrorCode::unknown_offer};
+  offers[agent].found = false;
+  return {0, {commit()}};
+}
+
+Answer Model::load_policy(uint32_t number) {
+  expire();
+  policy = number;
+  ++epoch;
+  commit();
+  return {0, {epoch}};
+}
+
+bool Model::permits(Action action, uint64_t price, uint64_t amount, bool verified) const {
+  if (policy == 1 && (action == Action::dispatch || action == Action::escalate)) return price <= 20;
+  if (policy == 2 && action == Action::transfer) return amount <= 40;
+  if (policy == 3 && action == Action::accept) return verified;
+  return true;
+}
+
+// Directions are hundredths of a radian; nearer ones have the larger cosine. Queries lie at three
+// tenths of a step, so no two offers are equally far.
+std::vector<uint32_t> Model::feasible(uint32_t not_this, uint32_t angle, int64_t price_max) const {
+  std::vector<std::pair<double, uint32_t>> found;
+  for (uint32_t agent = 0; agent < offers.size(); ++agent) {
+    const Offering& offer = offers[agent];
+    if (!offer.found || agent == not_this || offer.price > price_max || offer.full() ||
+        !live(agent))
+      continue;
+    const double turn = std::abs(double(offer.angle) - (angle + 0.3)) / 100;
+    found.emplace_back(std::min(turn, 2 * M_PI - turn), agent);
+  }
+  std::sort(found.begin(), found.end());
+  std::vector<uint32_t> agents_found;
+  for (const auto& [distance, agent] : found) agents_found.push_back(agent);
+  return agents_found;
+}
+
+// --- time and opening
+
+uint64_t Model::expire() {
+  std::vector<std::pair<uint64_t, size_t>> tasks, holds;
+  for (size_t i = 0; i < jobs.size(); ++i) {
+    const TaskState state = jobs[i].state;
+    const bool open = state == TaskState::dispatched || state == TaskState::completed ||
+                      state == TaskState::rejected;
+    if (open && jobs[i].deadline_ns != 0 && jobs[i].deadline_ns <= now)
+      tasks.emplace_back(jobs[i].deadline_ns, i);
+  }
+  for (size_t i = 0; i < promises.size(); ++i) {
+    const Promise& promise = promises[i];
+    if (promise.state == HoldState::open && promise.to != escrow_party && promise.expires_ns != 0 &&
+        promise.expires_ns <= now)
+      holds.emplace_back(promise.expires_ns, i);
+  }
+  if (tasks.empty() && holds.empty()) return 0;
+  constexpr size_t at_once = 256;
+  std::sort(tasks.begin(), tasks.end());
+  std::sort(holds.begin(), holds.end());
+  tasks.resize(std::min(tasks.size(), at_once));
+  holds.resize(std::min(holds.size(), at_once));
+  for (const auto& [at, i] : tasks) end_job(jobs[i], TaskState::expired, HoldState::expired);
+  for (const auto& [at, i] : holds) resolve(i + 1, HoldState::expired);
+  commit();
+  return tasks.size() + holds.size();
+}
+
+void Model::reopen() {
+  deliveries_.clear();
+  mail.clear();
+  refusal_rates_.clear();
+  for (auto& [owner, box] : boxes)
+    for (Letter& letter : box.queue) letter.handed = false;
+  for (size_t i = 0; i < jobs.size(); ++i) {
+    if (jobs[i].state != TaskState::dispatched) continue;
+    ++jobs[i].attempt;
+    jobs[i].changed_at = count;
+    deliveries_.push_back({i, jobs[i].attempt, count});
+  }
+  if (!deliveries_.empty()) commit();
+  reopen_boxes();
+}
+
+Answer Model::send(uint32_t sender, uint32_t to, std::string text) {
+  if (to >= agents.size()) return {0, {uint64_t(Outcome::unknown)}};
+  if (!live(sender) || !live(to)) return {0, {uint64_t(Outcome::revoked)}};
+  if (mail[to].size() >= 1024) return {0, {uint64_t(Outcome::full)}};
+  mail[to].push_back(std::move(text));
+  return {0, {uint64_t(Outcome::ok)}};
+}
+
+HandedOut Model::drain(uint64_t durable) {
+  HandedOut out_all;
+  std::vector<Given>& given = out_all.given;
+  size_t gone = 0;
+  for (const auto& [task, attempt, position] : deliveries_) {
+    if (position >= durable) break;
+    ++gone;
+    const Job& job = jobs[task];
+    if (job.state == TaskState::dispatched && job.attempt == attempt && live(job.worker))
+      given.push_back({job.worker, task, attempt, false});
+  }
+  deliveries_.erase(deliveries_.begin(), deliveries_.begin() + ptrdiff_t(gone));
+  for (auto& [owner, box] : boxes) {
+    size_t out = 0;
+    for (const Letter& letter : box.queue) out += letter.handed;
+    for (Letter& letter : box.queue) {
+      if (letter.handed || out >= box.options.in_flight_max) continue;
+      if (letter.position >= durable) break;
+      letter.handed = true;
+      ++out;
+      given.push_back({owner, letter.sequence, letter.attempt, true});
+    }
+  }
+  std::sort(given.begin(), given.end());
+  std::erase_if(mail, [](const auto& box) { return box.second.empty(); });
+  out_all.mail = std::exchange(mail, {});
+  return out_all;
+}
+
+}  // namespace hanse::simulation
