@@ -7,6 +7,7 @@
 
 #include "base/error.hpp"
 #include "journal/extents.hpp"
+#include "journal/journal.hpp"
 #include "journal/leaf_file.hpp"
 #include "journal/log_scan.hpp"
 

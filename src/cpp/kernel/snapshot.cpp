@@ -87,8 +87,9 @@ SnapshotHeader decode_header(ByteReader& reader) {
 }  // namespace
 
 const char* snapshot_section_name(SnapshotSection section) {
-  constexpr const char* names[] = {"none",   "kernel", "agent",   "capability", "policy",
-                                   "ledger", "task",   "mailbox", "leaves"};
+  constexpr const char* names[] = {"none",   "kernel",   "agent",      "capability",
+                                   "policy", "ledger",   "task",       "mailbox",
+                                   "leaves", "identity", "reputation", "attention"};
   const auto number = size_t(section);
   return number < std::size(names) ? names[number] : "unknown";
 }

@@ -16,6 +16,7 @@
 #include <string>
 #include <vector>
 
+#include "base/snapshot.hpp"
 #include "journal/disk.hpp"
 #include "journal/log_scan.hpp"
 #include "kernel/kernel.hpp"
@@ -39,6 +40,9 @@ enum class SnapshotSection : uint16_t {
   task = 6,
   mailbox = 7,
   leaves = 8,
+  identity = 9,
+  reputation = 10,
+  attention = 11,
 };
 const char* snapshot_section_name(SnapshotSection section);
 

@@ -15,7 +15,7 @@ namespace {
 
 constexpr auto keeper_interval = std::chrono::seconds(1);
 constexpr int keeper_niceness = 10;
-constexpr uint32_t section_mask_all = 0x1fe;  // every number from 1 to 8
+constexpr uint32_t section_mask_all = 0xffe;  // every number from 1 to 11
 
 // The state folded from disk, beside the live one.
 class Folding {
@@ -99,6 +99,10 @@ uint64_t Kernel::Inner::write_snapshot(const JournalStart& start, const Digest& 
   put(SnapshotSection::ledger, hashes.ledger, this->ledger);
   put(task, hashes.task, tasks);
   put(mailbox, hashes.mailbox.value_or(Digest{}), durable);
+  // Part of the agents' hash, where there is any of it.
+  put(identity, {}, identities);
+  put(SnapshotSection::reputation, {}, this->reputation);
+  put(SnapshotSection::attention, {}, this->attention);
   file.add(leaves, 1, {}, [&](SnapshotWriter& out) {
     out.table(start.last_leaves.size(),
               [&](size_t i, FieldWriter& fields) { fields(start.last_leaves[i]); });
@@ -142,6 +146,12 @@ void Kernel::Inner::decode_section(const SectionEntry& entry, SnapshotReader& in
       return decode(tasks);
     case SnapshotSection::mailbox:
       return decode(durable, agents.count());
+    case SnapshotSection::identity:
+      return decode(identities);
+    case SnapshotSection::reputation:
+      return decode(reputation);
+    case SnapshotSection::attention:
+      return decode(attention);
     case SnapshotSection::leaves:
       in.table([&](size_t i, FieldReader& fields) {
         in.require(i < leaves_in_block, "leaves");
@@ -150,7 +160,7 @@ void Kernel::Inner::decode_section(const SectionEntry& entry, SnapshotReader& in
       return in.expect_end();
   }
   throw Error(ErrorCode::log_version, "section", uint64_t(entry.section),
-              uint64_t(SnapshotSection::leaves));
+              uint64_t(SnapshotSection::attention));
 }
 
 JournalStart Kernel::Inner::restore(uint64_t count) {

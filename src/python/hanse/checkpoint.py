@@ -109,7 +109,7 @@ def write_checkpoint(
     text = f"{key.name}\n{count}\n{base64.b64encode(bytes.fromhex(root)).decode()}\n"
     lines = [text, "\n"]
     for signer in (key, *cosigners):
-        public = base64.b64decode(signer.public_key.rpartition("+")[2])[1:]
+        _, public = _parse_verifier(signer.public_key)
         signature = _key_hash(signer.name, public) + signer.sign(text.encode())
         lines.append(f"{_DASH}{signer.name} {base64.b64encode(signature).decode()}\n")
     return "".join(lines)
