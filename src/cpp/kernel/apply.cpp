@@ -123,6 +123,16 @@ void Kernel::Inner::apply(const Envelope& envelope, Position position, Dispatche
   rearm(record.deadline_ns);
 }
 
+void Kernel::Inner::apply(const Envelope& envelope, Position position,
+                          DispatchedReadingRecord& record) {
+  const std::vector<ReadLine> reads = std::move(record.reads);
+  const uint32_t index = tasks.count();
+  apply(envelope, position, static_cast<DispatchedRecord&>(record));
+  const Task& task = tasks.at(index);
+  for (const ReadLine& read : reads)
+    ledger.apply_draw(task.hold, read.amount, ledger.apply_account(read.producer, task.unit));
+}
+
 void Kernel::Inner::apply(const Envelope&, Position position, RefusedRecord& record) {
   if (record.key.empty()) return;
   KeyedResult result;

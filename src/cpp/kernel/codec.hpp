@@ -197,6 +197,8 @@ void visit_record(const Envelope& envelope, ByteReader& reader, Visit&& visit) {
       return visit(decode_body<BudgetSetRecord>(reader));
     case RecordType::settled:
       return visit(decode_body<SettledRecord>(reader));
+    case RecordType::dispatched_reading:
+      return visit(decode_body<DispatchedReadingRecord>(reader));
   }
   throw Error(ErrorCode::log_version, "record type",
               std::to_string(uint16_t(envelope.type)) + " is not known to this version");

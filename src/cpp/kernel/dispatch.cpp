@@ -22,6 +22,23 @@ Receipt Kernel::Inner::receipt_of(const KeyedResult& keyed) const {
   return receipt;
 }
 
+// What each producer asks for its tokens of a latent, rounded up to a whole unit; one's own are
+// free.
+static void price_reads(uint32_t requester, uint32_t latent, std::span<const LatentShare> shares,
+                        Kernel::Inner::Prepared& prepared) {
+  for (const LatentShare& share : shares) {
+    const uint32_t producer = index_of(share.producer);
+    if (share.price == 0 || producer == requester) continue;
+    const u128 amount = (u128(share.tokens) * share.price + 999'999) / 1'000'000;
+    const u128 total = prepared.reads_amount + amount;
+    if (total > UINT64_MAX)
+      throw Error(ErrorCode::amount_overflow, "latents",
+                  "reading them costs more than can be paid");
+    prepared.reads_amount = uint64_t(total);
+    prepared.reads.push_back({latent, producer, share.tokens, uint64_t(amount)});
+  }
+}
+
 // Everything that needs no mutex: static checks, latents, the payload's extent, the body's digest.
 void Kernel::Inner::prepare(AgentId actor, std::span<const DispatchRequest> requests, bool single,
                             std::vector<Prepared>& prepared_out) {
@@ -38,6 +55,7 @@ void Kernel::Inner::prepare(AgentId actor, std::span<const DispatchRequest> requ
       check_request(requests[i]);
       for (const LatentId latent : requests[i].latents) {
         const LatentInfo info = latents->info(latent, actor, tenant);
+        price_reads(index_of(actor), uint32_t(prepared.latents.size()), info.shares, prepared);
         prepared.latents.push_back({info.content, info.fingerprint, info.tokens, info.size_bytes});
       }
     } catch (const Error& error) {
@@ -70,7 +88,7 @@ bool Kernel::Inner::replayed(uint32_t actor, Prepared& prepared, Receipt& receip
 void Kernel::Inner::commit_dispatch(uint32_t actor, Prepared& prepared, const Choice& choice,
                                     Receipt& receipt_out) {
   const DispatchRequest& request = *prepared.request;
-  DispatchedRecord record;
+  DispatchedReadingRecord record;
   record.requester = actor;
   record.worker = choice.worker;
   record.space = choice.space;
@@ -90,13 +108,18 @@ void Kernel::Inner::commit_dispatch(uint32_t actor, Prepared& prepared, const Ch
   record.body = prepared.body;
   record.payload = prepared.payload;
   for (const LatentManifest& manifest : prepared.latents) record.latents.push_back({manifest});
+  record.reads = prepared.reads;
   record.considered = choice.considered;
   record.rules = choice.rules;
 
   const uint32_t index = tasks.count();
   hold_latents(index, choice.worker, request.latents);  // may throw: then nothing happened
   try {
-    receipt_out.position = commit(actor, record);
+    // Without a paid read it is the record that there always was.
+    if (record.reads.empty())
+      receipt_out.position = commit(actor, static_cast<DispatchedRecord&>(record));
+    else
+      receipt_out.position = commit(actor, record);
   } catch (...) {
     drop_latents(index);
     throw;
@@ -127,8 +150,9 @@ Choice refusal(Outcome outcome, std::string reason, uint64_t epoch, bool recorde
 }  // namespace
 
 // Whether the requester may spend that much, before any candidate is looked at.
-static Choice check_money(const Kernel::Inner& in, uint32_t actor, const DispatchRequest& request,
-                          u128 already) {
+static Choice check_money(const Kernel::Inner& in, uint32_t actor,
+                          const Kernel::Inner::Prepared& prepared, u128 already) {
+  const DispatchRequest& request = *prepared.request;
   if (request.unit >= in.ledger.unit_count())
     return refusal(Outcome::invalid, "no such unit", in.epoch, false);
   if (request.deadline_ns != 0 &&
@@ -138,6 +162,11 @@ static Choice check_money(const Kernel::Inner& in, uint32_t actor, const Dispatc
     return refusal(Outcome::budget_exceeded,
                    "budget " + std::to_string(request.budget) + " where the agent may spend " +
                        std::to_string(in.agents.budget_max(actor)),
+                   in.epoch);
+  if (prepared.reads_amount > request.budget)
+    return refusal(Outcome::budget_exceeded,
+                   "reading its latents costs " + std::to_string(prepared.reads_amount) +
+                       " where the budget is " + std::to_string(request.budget),
                    in.epoch);
   const auto total = uint64_t(std::min<u128>(already + request.budget, UINT64_MAX));
   const TransferOutcome room = in.ledger.check_hold(actor, total, request.unit);
@@ -161,10 +190,11 @@ bool Kernel::Inner::place(uint32_t actor, Prepared& prepared, const Candidates& 
   if (replayed(actor, prepared, receipt_out)) return true;
   const DispatchRequest& request = *prepared.request;
   tasks.check_class(request.task_class);
-  Choice choice = check_money(*this, actor, request, 0);
+  Choice choice = check_money(*this, actor, prepared, 0);
+  // The worker's price must fit beside what reading costs.
   if (choice.outcome == Outcome::ok)
-    choice =
-        choose(actor, request, candidates, request.budget, Action::dispatch, last_round, nullptr);
+    choice = choose(actor, request, candidates, request.budget - prepared.reads_amount,
+                    Action::dispatch, last_round, nullptr);
   if (choice.retry) return false;
   if (choice.outcome == Outcome::ok) {
     commit_dispatch(actor, prepared, choice, receipt_out);
@@ -216,10 +246,10 @@ void Kernel::Inner::place_atomic(uint32_t actor, std::vector<Prepared>& prepared
     } else if (!key.empty() && !tentative.keys.insert(key).second) {
       choice = refusal(Outcome::conflict, "the key stands twice in the batch", epoch, false);
     } else {
-      choice = check_money(*this, actor, request, tentative.reserved);
+      choice = check_money(*this, actor, prepared[i], tentative.reserved);
       if (choice.outcome == Outcome::ok)
-        choice = choose(actor, request, candidates[i], request.budget, Action::dispatch, true,
-                        &tentative);
+        choice = choose(actor, request, candidates[i], request.budget - prepared[i].reads_amount,
+                        Action::dispatch, true, &tentative);
     }
     if (choice.outcome != Outcome::ok) return abort_batch(actor, i, request, choice, receipts_out);
     tentative.reserved += request.budget;

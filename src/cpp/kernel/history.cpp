@@ -104,6 +104,13 @@ void History::apply(const Envelope&, DispatchedRecord& record) {
   tasks_.push_back({hold, record.requester, record.worker, record.unit});
 }
 
+void History::apply(const Envelope& envelope, DispatchedReadingRecord& record) {
+  apply(envelope, static_cast<DispatchedRecord&>(record));
+  const TaskMoney& task = tasks_.back();
+  for (const ReadLine& read : record.reads)
+    ledger_.apply_draw(task.hold, read.amount, ledger_.apply_account(read.producer, task.unit));
+}
+
 void History::apply(const Envelope&, CompletedRecord& record) {
   const TaskMoney& task = tasks_.at(record.task);
   next_.task = record.task;

@@ -63,6 +63,7 @@ class History {
   void apply(const Envelope&, BudgetSetRecord& record);
   void apply(const Envelope&, SettledRecord& record);
   void apply(const Envelope&, DispatchedRecord& record);
+  void apply(const Envelope&, DispatchedReadingRecord& record);
   void apply(const Envelope&, CompletedRecord& record);
   void apply(const Envelope&, JudgedRecord& record);
   void apply(const Envelope&, EscalatedRecord& record);

@@ -198,6 +198,7 @@ struct Kernel::Inner {
   void apply(const Envelope&, Position, RatesSetRecord&);
   void apply(const Envelope&, Position, TransferredRecord&);
   void apply(const Envelope&, Position, DispatchedRecord&);
+  void apply(const Envelope&, Position, DispatchedReadingRecord&);
   void apply(const Envelope&, Position, RefusedRecord&);
   void apply(const Envelope&, Position, CompletedRecord&);
   void apply(const Envelope&, Position, JudgedRecord&);
@@ -237,6 +238,8 @@ struct Kernel::Inner {
     Digest body{};
     Bulk payload;
     std::vector<LatentManifest> latents;
+    std::vector<ReadLine> reads;  // what its latents cost, without those of the requester's own
+    uint64_t reads_amount = 0;
     Outcome outcome = Outcome::ok;  // latent_unavailable
     bool done = false;
   };

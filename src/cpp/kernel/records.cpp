@@ -56,6 +56,8 @@ const char* record_type_name(RecordType type) {
       return "budget_set";
     case RecordType::settled:
       return "settled";
+    case RecordType::dispatched_reading:
+      return "dispatched_reading";
   }
   return "unknown";
 }

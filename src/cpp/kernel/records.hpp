@@ -44,6 +44,7 @@ enum class RecordType : uint16_t {
   account_opened = 41,
   budget_set = 42,
   settled = 43,
+  dispatched_reading = 90,  // 90 to 99 are the latents'.
 };
 const char* record_type_name(RecordType type);
 
@@ -317,6 +318,28 @@ struct DispatchedRecord {
     f("verifier_required", verifier_required), f("task_class", task_class), f("key", key);
     f("body", body), f("payload", payload), f("latents", latents), f("considered", considered);
     f("rules", rules);
+  }
+};
+
+// What one agent is paid for its tokens of a latent that goes with a task.
+struct ReadLine {
+  uint32_t latent = 0;  // which of the record's latents
+  uint32_t producer = 0, tokens = 0;
+  uint64_t amount = 0;
+  template <class F>
+  void fields(F&& f) {
+    f("latent", latent), f("producer", producer), f("tokens", tokens), f("amount", amount);
+  }
+};
+
+// A dispatch whose latents cost something to read: drawn from its reservation at once.
+struct DispatchedReadingRecord : DispatchedRecord {
+  static constexpr RecordType type = RecordType::dispatched_reading;
+  std::vector<ReadLine> reads;
+  template <class F>
+  void fields(F&& f) {
+    DispatchedRecord::fields(f);
+    f("reads", reads);
   }
 };
 
