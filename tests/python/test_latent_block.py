@@ -109,6 +109,7 @@ def test_bad_blocks_are_refused_and_take_nothing() -> None:
     with hanse.open() as kernel:
         block = open_block(kernel, SPEC, 4)
         latent = kernel.latents.put(states(3), SPEC)
+        gone = hanse.Latent(kernel, 77, kernel.root)
         used = kernel.latents.status()
         for call, name in (
             (lambda: open_block(kernel, SPEC, 0), "Empty"),
@@ -118,7 +119,10 @@ def test_bad_blocks_are_refused_and_take_nothing() -> None:
             (lambda: block.publish(2, tokens=np.zeros(3, np.uint32)), "DimensionMismatch"),
             (lambda: block.publish(2, gloss="x" * 5000), "TooLarge"),
             (lambda: continue_block(kernel, latent, room=(1 << 32) - 2), "OutOfRange"),
-            (lambda: continue_block(kernel, hanse.Latent(kernel, 77, 1)), "UnknownLatent"),
+            (
+                lambda: continue_block(kernel, hanse.Latent(kernel, 77, kernel.root)),
+                "UnknownLatent",
+            ),
         ):
             with pytest.raises(hanse.HanseError) as refused:
                 call()

@@ -38,7 +38,7 @@ def test_producers_are_paid_for_reads_exactly_and_it_survives_a_kill(tmp_path: P
         work = kernel.as_agent(works)
         with pytest.raises(hanse.BudgetError):
             kernel.as_agent(asks).dispatch(to=works, budget=301, latents=[context, own, added])
-        work.complete(receipt.task, artifact=bytes(32))
+        work.complete(receipt.task, artifact=bytes([7] * 32))
         kernel.as_agent(asks).accept(receipt.task)
         worked = kernel.ledger.balance(works)
         assert worked == 1_000 - sum(paid.values())
@@ -49,8 +49,8 @@ def test_producers_are_paid_for_reads_exactly_and_it_survives_a_kill(tmp_path: P
         assert kernel.state_hash == state
 
 
-def test_a_dispatch_without_a_price_is_recorded_as_before() -> None:
-    with hanse.open() as kernel:
+def test_a_dispatch_without_a_price_is_recorded_as_before(tmp_path: Path) -> None:
+    with hanse.open(tmp_path) as kernel:
         asks, made, works = people(kernel)
         kernel.ledger.fund(asks, 100)
         free = kernel.latents.put(states(10), SPEC, owner=made)
@@ -64,7 +64,9 @@ def test_reads_come_out_of_the_budget_before_the_workers_price() -> None:
         asks, made, works = people(kernel)
         kernel.ledger.fund(asks, 1_000)
         dear = kernel.latents.put(states(100), SPEC, owner=made, price=1_000_000)
-        kernel.capabilities.publish([works], np.ones((1, 4), np.float32), price=50)
+        kernel.capabilities.publish(
+            np.array([works], np.uint64), np.ones((1, 4), np.float32), price=50
+        )
         me = kernel.as_agent(asks)
         query = np.ones(4, np.float32)
         for budget in (99, 149):
@@ -78,6 +80,6 @@ def test_reads_come_out_of_the_budget_before_the_workers_price() -> None:
         kernel.ledger.set_rates(fresh=1_000_000)
         with pytest.raises(hanse.BudgetError) as refused:  # The worker's 50 stay covered.
             kernel.as_agent(works).complete(
-                receipt.task, artifact=bytes(32), usage=hanse.Usage(fresh=1)
+                receipt.task, artifact=bytes([7] * 32), usage=hanse.Usage(fresh=1)
             )
         assert refused.value.name == "ExceedsHold"

@@ -14,6 +14,7 @@ are copied, each without its padding.
 from __future__ import annotations
 
 import contextlib
+import weakref
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -96,11 +97,13 @@ class LatentLayer(CacheLayerMixin):
 
     def __init__(self, cache: LatentCache, index: int) -> None:
         super().__init__()
-        self._cache = cache
+        # Else each would keep the other, and its room in the pool, until the collector comes.
+        self._cache: LatentCache = weakref.proxy(cache)
         self._index = index
         self.count = 0
 
     def lazy_initialization(self, key_states: torch.Tensor, value_states: torch.Tensor) -> None:
+        """Takes dtype and device from the first keys."""
         self.dtype, self.device = key_states.dtype, key_states.device
         self.is_initialized = True
 
@@ -121,15 +124,19 @@ class LatentLayer(CacheLayerMixin):
         return self.keys, self.values
 
     def get_seq_length(self) -> int:
+        """How many tokens it holds, padding included."""
         return self.count
 
     def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
+        """How many tokens attention sees with so many new ones, and from which on."""
         return self.count + query_length, 0
 
     def get_max_length(self) -> int:
+        """No maximum: a full block is left for a larger one."""
         return -1
 
     def reset(self) -> None:
+        """Forgets its tokens; what was exported stays."""
         self.keys = self.values = None
         self.count = 0
 
@@ -178,10 +185,17 @@ class LatentCache(Cache):
         super().__init__(layers=[LatentLayer(self, i) for i in range(spec.layers)])
 
     def __del__(self) -> None:
-        self.close()
+        self._let_go()
 
     def close(self) -> None:
-        """Lets go of what it began with; what was exported stays."""
+        """Lets go of its room and of what it began with; what was exported stays."""
+        self._let_go()
+        self._block = self._whole = None
+        self._valid = torch.ones(0, 0, dtype=torch.int64)
+        for layer in getattr(self, "layers", []):
+            layer.reset()
+
+    def _let_go(self) -> None:
         starts, self._starts = getattr(self, "_starts", []), []
         for start in starts:
             if start is not None:
@@ -348,7 +362,7 @@ class LatentCache(Cache):
             return
         starts = [self._starts[i] if i < len(self._starts) else None for i in rows]
         kept = [None if start is None else start.fork() for start in starts]
-        self.close()
+        self._let_go()
         self._starts, self._block = kept, None
         self._whole = self._whole[:, :, beam_idx]
         self._valid = self.mask(torch.ones(self.batch_size, 0))[beam_idx]
@@ -411,7 +425,7 @@ class LatentCache(Cache):
             block = open_block(
                 self._kernel, self.spec, capacity, position_base=self.position_base, owner=owner
             )
-            self.close()
+            self._let_go()
         else:
             with start.slice(kept) as beginning:
                 room = capacity - kept
