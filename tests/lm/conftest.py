@@ -23,8 +23,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 # What figures about quality are of: one fixed text.
-TEXT = """The Hanseatic League was a medieval commercial and defensive network of merchant guilds and
-market towns in Central and Northern Europe. Growing from a few North German towns in the late
+TEXT = """The Hanseatic League was a medieval commercial and defensive network of merchant guilds
+and market towns in Central and Northern Europe. Growing from a few North German towns in the late
 twelfth century, the League ultimately encompassed nearly two hundred settlements across seven
 modern countries. Merchants of different towns agreed on common rules, protected each other's ships,
 and settled their disputes before courts that all of them had accepted. They kept offices in London,

@@ -119,10 +119,7 @@ def test_bad_blocks_are_refused_and_take_nothing() -> None:
             (lambda: block.publish(2, tokens=np.zeros(3, np.uint32)), "DimensionMismatch"),
             (lambda: block.publish(2, gloss="x" * 5000), "TooLarge"),
             (lambda: continue_block(kernel, latent, room=(1 << 32) - 2), "OutOfRange"),
-            (
-                lambda: continue_block(kernel, hanse.Latent(kernel, 77, kernel.root)),
-                "UnknownLatent",
-            ),
+            (lambda: continue_block(kernel, gone), "UnknownLatent"),
         ):
             with pytest.raises(hanse.HanseError) as refused:
                 call()
