@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import hanse
+from hanse.inspection import explain
 
 SPEC = hanse.LatentSpec("model@1", 1, 1, 4)
 
@@ -18,7 +19,9 @@ def people(kernel: hanse.Kernel) -> tuple[int, int, int]:
     return tuple(kernel.agents.add(name, parent=kernel.root) for name in ("asks", "made", "works"))  # type: ignore[return-value]
 
 
-def test_producers_are_paid_for_reads_exactly_and_it_survives_a_kill(tmp_path: Path) -> None:
+def test_producers_are_paid_for_reads_exactly_and_it_survives_reopening(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     with hanse.open(tmp_path) as kernel:
         asks, made, works = people(kernel)
         other = kernel.agents.add("other", parent=kernel.root)
@@ -44,6 +47,8 @@ def test_producers_are_paid_for_reads_exactly_and_it_survives_a_kill(tmp_path: P
         assert worked == 1_000 - sum(paid.values())
         state = kernel.state_hash
     assert hanse.verify(tmp_path).state_hash == state
+    explain(tmp_path, receipt.task)
+    assert ", of which 319 for reading latents" in capsys.readouterr().out
     with hanse.open(tmp_path) as kernel:
         assert {agent: kernel.ledger.balance(agent) for agent in paid} == paid
         assert kernel.state_hash == state

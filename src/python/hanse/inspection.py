@@ -160,10 +160,12 @@ def _print_choice(kernel: Kernel, event: Event) -> None:
 
 def _transition(kernel: Kernel, event: Event) -> str:
     fields = event.fields
-    if event.type == "dispatched":
+    if event.type in ("dispatched", "dispatched_reading"):
+        paid = sum(int(read["amount"]) for read in fields.get("reads", []))
         return (
             f"dispatched to {_named(kernel, fields['worker'])}, tier {fields['tier']}, "
             f"price {int(fields['price']):,}, reserved {int(fields['budget']):,}"
+            + (f", of which {paid:,} for reading latents" if paid else "")
         )
     if event.type == "escalated":
         return (
@@ -207,7 +209,7 @@ def explain(directory: Path, number: int) -> None:
         for event in _events_of(kernel, task):
             line = _transition(kernel, event)
             print(f"    {event.position:>6}  {_time(event.time_ns)}  {line}")
-            if event.type in ("dispatched", "escalated"):
+            if event.type in ("dispatched", "dispatched_reading", "escalated"):
                 _print_choice(kernel, event)
         if task.changed_at - task.dispatched_at >= EVENTS_READ_MAX:
             print(f"    … and more after {EVENTS_READ_MAX:,} events; last at {task.changed_at}")
