@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import multiprocessing
 import pickle
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -13,6 +11,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+import bench.latent_model
+import bench.latent_processes  # noqa: F401
 import hanse
 from bench.case import Contest, Sample, Settings, case, each, peer, rate
 
@@ -256,73 +256,6 @@ def fork_long(settings: Settings) -> Iterator[Contest]:
                 np.testing.assert_array_equal(branch.read(), kv)
 
         yield Contest(hanse=each(count, work, 1e3), check=check)
-
-
-@case("latent", "µs", "lower")
-@contextlib.contextmanager
-def hand_off_process(settings: Settings) -> Iterator[Contest]:
-    """How long until another process has 1,024 tokens of state and said so?"""
-    count = settings.size(500, 20)
-    kv = made(settings.size(1_024, 64))
-    with hanse.open() as kernel, tempfile.TemporaryDirectory() as directory:
-        context = kernel.latents.put(kv, SPEC)
-        with handed_over(kernel, directory) as (exchange, pipe):
-
-            def once() -> bytes:
-                exchange.share(context, kernel.root)
-                answer: bytes = pipe.recv_bytes()
-                return answer
-
-            def work() -> None:
-                for _ in range(count):
-                    once()
-                    exchange.poll()
-
-            def check() -> None:
-                assert once() == kv[0, 0, 0, 0, :2].tobytes()
-
-            yield Contest(
-                hanse=each(count, work, 1e3),
-                check=check,
-                limit="pipe round trip",
-                limit_sample=each(count, lambda: echo(pipe, count), 1e3),
-            )
-
-
-def echo(pipe: Any, count: int) -> None:
-    for _ in range(count):
-        pipe.send_bytes(b"?")
-        pipe.recv_bytes()
-
-
-def show(path: str, ticket: bytes, pipe: Any) -> None:
-    """The other process: says what it sees of each hand-off, and echoes."""
-    reader = hanse.LatentReader(path, ticket)
-    pipe.send_bytes(b"ready")
-    while True:
-        remote = reader.receive(0.0 if pipe.poll() else 0.002)
-        if remote is not None:
-            pipe.send_bytes(remote.pages()[0][0, 0, 0, 0, :2].tobytes())
-        while pipe.poll():
-            if pipe.recv_bytes() == b"end":
-                return
-            pipe.send_bytes(b"!")
-
-
-@contextlib.contextmanager
-def handed_over(kernel: hanse.Kernel, directory: str) -> Iterator[tuple[Any, Any]]:
-    context = multiprocessing.get_context("spawn")
-    here, there = context.Pipe()
-    with hanse.LatentExchange(kernel, f"{directory}/socket") as exchange:
-        ticket = exchange.ticket(kernel.root)
-        process = context.Process(target=show, args=(f"{directory}/socket", ticket, there))
-        process.start()
-        here.recv_bytes()
-        while exchange.poll() == 0:
-            pass
-        yield exchange, here
-        here.send_bytes(b"end")
-        process.join()
 
 
 @contextlib.contextmanager

@@ -246,3 +246,58 @@ def test_the_disk_gives_back_what_it_was_given_or_says_that_it_is_lost(tmp_path:
         assert tier.fetch(gone) is None
         assert tier.size_bytes == 0
     assert list(tmp_path.iterdir()) == []
+
+
+def write_for(path: str, pipe: Connection) -> None:
+    """Puts, hands over, appends and releases without end; each latent holds one number."""
+    kernel = hanse.open()
+    exchange = hanse.LatentExchange(kernel, path)
+    pipe.send(exchange.ticket(kernel.root))
+    while exchange.poll() == 0:
+        time.sleep(0.01)
+    number = 0
+    while True:
+        number += 1
+        latent = kernel.latents.put(np.full(SPEC.shape(20), number, np.float32), SPEC)
+        longer = latent.append(np.full(SPEC.shape(30), number, np.float32))
+        latent.release()
+        exchange.share(longer, kernel.root)
+        longer.release()
+        exchange.poll()
+
+
+@pytest.mark.slow
+def test_a_writer_that_is_killed_at_any_moment_never_shows_half_of_what_it_wrote(
+    tmp_path: Path,
+) -> None:
+    random = np.random.default_rng(9)
+    seen = 0
+    for cycle in range(20):
+        path = str(tmp_path / f"socket-{cycle}")
+        here, there = SPAWN.Pipe()
+        writer = SPAWN.Process(target=write_for, args=(path, there))
+        writer.start()
+        reader = hanse.LatentReader(path, here.recv())
+        held: list[tuple[float, list[np.ndarray]]] = []
+        end = time.monotonic() + float(random.uniform(0.01, 0.3))
+        killed = False
+        while True:
+            if not killed and time.monotonic() > end:
+                assert writer.pid is not None
+                os.kill(writer.pid, signal.SIGKILL)
+                killed = True
+            try:
+                remote = reader.receive(5)
+            except hanse.InvalidError:
+                break
+            assert remote is not None
+            pages = remote.pages()
+            held = [*held[-20:], (float(pages[0].flat[0]), pages)]
+            seen += 1
+            # Neither what is new nor what is held was written over.
+            for number, arrays in held:
+                assert all((array == number).all() for array in arrays)
+        writer.join()
+        for number, arrays in held:
+            assert all((array == number).all() for array in arrays)
+    assert seen > 200

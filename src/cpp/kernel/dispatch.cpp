@@ -23,6 +23,23 @@ Receipt Kernel::Inner::receipt_of(const KeyedResult& keyed) const {
   return receipt;
 }
 
+// What each producer asks for its tokens of a latent, rounded up to a whole unit; one's own are
+// free.
+static void price_reads(uint32_t requester, uint32_t latent, std::span<const LatentShare> shares,
+                        Kernel::Inner::Prepared& prepared) {
+  for (const LatentShare& share : shares) {
+    const uint32_t producer = index_of(share.producer);
+    if (share.price == 0 || producer == requester) continue;
+    const u128 amount = (u128(share.tokens) * share.price + 999'999) / 1'000'000;
+    const u128 total = prepared.reads_amount + amount;
+    if (total > UINT64_MAX)
+      throw Error(ErrorCode::amount_overflow, "latents",
+                  "reading them costs more than can be paid");
+    prepared.reads_amount = uint64_t(total);
+    prepared.reads.push_back({latent, producer, share.tokens, uint64_t(amount)});
+  }
+}
+
 // Everything that needs no mutex: static checks, latents, the payload's extent, the body's digest.
 void Kernel::Inner::prepare(AgentId actor, std::span<const DispatchRequest> requests, bool single,
                             std::vector<Prepared>& prepared_out) {
@@ -39,6 +56,7 @@ void Kernel::Inner::prepare(AgentId actor, std::span<const DispatchRequest> requ
       check_request(requests[i]);
       for (const LatentId latent : requests[i].latents) {
         const LatentInfo info = latents->info(latent, actor, tenant);
+        price_reads(index_of(actor), uint32_t(prepared.latents.size()), info.shares, prepared);
         prepared.latents.push_back({info.content, info.fingerprint, info.tokens, info.size_bytes});
       }
     } catch (const Error& error) {
@@ -69,7 +87,8 @@ bool Kernel::Inner::replayed(uint32_t actor, Prepared& prepared, Receipt& receip
 }
 
 Position Kernel::Inner::commit_tasked(uint32_t actor, const DispatchRequest& request,
-                                      const Choice& choice, DispatchedRecord&& base) {
+                                      const Choice& choice, std::span<const ReadLine> reads,
+                                      DispatchedRecord&& base) {
   const auto index_or_none = [](AgentId id) { return id == id_none ? index_none : index_of(id); };
   TaskedRecord record;
   record.base = std::move(base);
@@ -84,6 +103,7 @@ Position Kernel::Inner::commit_tasked(uint32_t actor, const DispatchRequest& req
   record.rule = own ? std::string(request.approval) : choice.approval;
   record.approver = index_or_none(own ? request.approver : choice.approver);
   record.rates = choice.rates;
+  record.reads.assign(reads.begin(), reads.end());
   const uint64_t now = next_time_ns();
   if (!record.rule.empty()) {
     record.answer_by_ns = request.answer_by_ns == 0 ? now + day_ns : request.answer_by_ns;
@@ -128,6 +148,8 @@ void Kernel::Inner::commit_dispatch(uint32_t actor, Prepared& prepared, const Ch
       (cut & redact_latents) == 0 ? request.latents : std::span<const LatentId>();
   if (!given.empty())
     for (const LatentManifest& manifest : prepared.latents) record.latents.push_back({manifest});
+  const std::span<const ReadLine> reads =
+      given.empty() ? std::span<const ReadLine>() : prepared.reads;
   record.considered = choice.considered;
   record.rules = choice.rules;
 
@@ -142,8 +164,9 @@ void Kernel::Inner::commit_dispatch(uint32_t actor, Prepared& prepared, const Ch
   hold_latents(index, choice.worker, given);  // may throw: then nothing happened
   try {
     const bool plain = request.plain() && choice.rates.empty() && choice.approval.empty();
-    receipt_out.position =
-        plain ? commit(actor, record) : commit_tasked(actor, request, choice, std::move(record));
+    receipt_out.position = plain && reads.empty()
+                               ? commit(actor, record)
+                               : commit_tasked(actor, request, choice, reads, std::move(record));
   } catch (...) {
     drop_latents(index);
     throw;
@@ -176,8 +199,9 @@ Choice refusal(Outcome outcome, std::string reason, uint64_t epoch, bool recorde
 }  // namespace
 
 // Whether the requester may spend that much, before any candidate is looked at.
-static Choice check_money(const Kernel::Inner& in, uint32_t actor, const DispatchRequest& request,
-                          u128 already) {
+static Choice check_money(const Kernel::Inner& in, uint32_t actor,
+                          const Kernel::Inner::Prepared& prepared, u128 already) {
+  const DispatchRequest& request = *prepared.request;
   if (request.unit >= in.ledger.unit_count())
     return refusal(Outcome::invalid, "no such unit", in.epoch, false);
   if (request.deadline_ns != 0 &&
@@ -187,6 +211,11 @@ static Choice check_money(const Kernel::Inner& in, uint32_t actor, const Dispatc
     return refusal(Outcome::budget_exceeded,
                    "budget " + std::to_string(request.budget) + " where the agent may spend " +
                        std::to_string(in.agents.budget_max(actor)),
+                   in.epoch);
+  if (prepared.reads_amount > request.budget)
+    return refusal(Outcome::budget_exceeded,
+                   "reading its latents costs " + std::to_string(prepared.reads_amount) +
+                       " where the budget is " + std::to_string(request.budget),
                    in.epoch);
   const auto total = uint64_t(std::min<u128>(already + request.budget, UINT64_MAX));
   const TransferOutcome room = in.ledger.check_hold(actor, total, request.unit);
@@ -211,10 +240,11 @@ bool Kernel::Inner::place(uint32_t actor, Prepared& prepared, const Candidates& 
   const DispatchRequest& request = *prepared.request;
   tasks.check_class(request.task_class);
   check_more(actor, request);
-  Choice choice = check_money(*this, actor, request, 0);
+  Choice choice = check_money(*this, actor, prepared, 0);
+  // The worker's price must fit beside what reading costs.
   if (choice.outcome == Outcome::ok)
-    choice =
-        choose(actor, request, candidates, request.budget, Action::dispatch, last_round, nullptr);
+    choice = choose(actor, request, candidates, request.budget - prepared.reads_amount,
+                    Action::dispatch, last_round, nullptr);
   if (choice.retry) return false;
   if (choice.asked) remember(choice.question, choice.decision);
   if (choice.outcome == Outcome::ok) oblige(actor, choice, nullptr);
@@ -272,10 +302,10 @@ void Kernel::Inner::place_atomic(uint32_t actor, std::vector<Prepared>& prepared
     } else if (!key.empty() && !tentative.keys.insert(key).second) {
       choice = refusal(Outcome::conflict, "the key stands twice in the batch", epoch, false);
     } else {
-      choice = check_money(*this, actor, request, tentative.reserved);
+      choice = check_money(*this, actor, prepared[i], tentative.reserved);
       if (choice.outcome == Outcome::ok)
-        choice = choose(actor, request, candidates[i], request.budget, Action::dispatch, true,
-                        &tentative);
+        choice = choose(actor, request, candidates[i], request.budget - prepared[i].reads_amount,
+                        Action::dispatch, true, &tentative);
       if (choice.outcome == Outcome::ok) oblige(actor, choice, &tentative);
     }
     if (choice.outcome != Outcome::ok) return abort_batch(actor, i, request, choice, receipts_out);

@@ -151,6 +151,9 @@ void History::apply(const Envelope&, AgentMovedRecord& record) {
 void History::apply(const Envelope& envelope, TaskedRecord& record) {
   apply_rates(record.rates, ledger_, [](uint64_t, HoldId) {});
   apply(envelope, record.base);
+  const TaskMoney& task = tasks_.back();
+  for (const ReadLine& read : record.reads)
+    ledger_.apply_draw(task.hold, read.amount, ledger_.apply_account(read.producer, task.unit));
 }
 void History::apply(const Envelope&, CancelledRecord& record) { release(record.tasks); }
 void History::apply(const Envelope&, AttentionSetRecord& record) {

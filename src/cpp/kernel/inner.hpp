@@ -338,6 +338,8 @@ struct Kernel::Inner {
     Digest body{};
     Bulk payload;
     std::vector<LatentManifest> latents;
+    std::vector<ReadLine> reads;  // what its latents cost, without those of the requester's own
+    uint64_t reads_amount = 0;
     Outcome outcome = Outcome::ok;  // latent_unavailable
     bool done = false;
   };
@@ -355,7 +357,7 @@ struct Kernel::Inner {
   void commit_dispatch(uint32_t actor, Prepared& prepared, const Choice& choice,
                        Receipt& receipt_out);
   Position commit_tasked(uint32_t actor, const DispatchRequest& request, const Choice& choice,
-                         DispatchedRecord&& base);
+                         std::span<const ReadLine> reads, DispatchedRecord&& base);
   Receipt receipt_of(const KeyedResult& keyed) const;
 
   // --- obligations.cpp: what a dispatch owes the rules that permit it

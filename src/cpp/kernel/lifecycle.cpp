@@ -213,7 +213,10 @@ void Kernel::Inner::apply(const Envelope& envelope, Position position, TaskedRec
   more.approver = record.approver == index_none ? id_none : agents.id_at(record.approver);
   more.answer_by_ns = record.answer_by_ns;
   more.asked = record.asked;
-  apply_dispatched(envelope, position, record.base, &more);
+  const std::vector<ReadLine> reads = std::move(record.reads);
+  const Task& task = tasks.at(apply_dispatched(envelope, position, record.base, &more));
+  for (const ReadLine& read : reads)
+    ledger.apply_draw(task.hold, read.amount, ledger.apply_account(read.producer, task.unit));
 }
 
 void Kernel::Inner::apply(const Envelope&, Position position, TaskStartedRecord& record) {

@@ -364,6 +364,17 @@ struct DispatchedRecord {
   }
 };
 
+// What one agent is paid for its tokens of a latent that goes with a task.
+struct ReadLine {
+  uint32_t latent = 0;  // which of the record's latents
+  uint32_t producer = 0, tokens = 0;
+  uint64_t amount = 0;
+  template <class F>
+  void fields(F&& f) {
+    f("latent", latent), f("producer", producer), f("tokens", tokens), f("amount", amount);
+  }
+};
+
 struct RefusedRecord {
   static constexpr RecordType type = RecordType::refused;
   uint32_t requester = 0;

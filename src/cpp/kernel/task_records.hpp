@@ -19,12 +19,13 @@ struct TaskedRecord {
   uint64_t answer_by_ns = 0;
   Digest asked{};               // what is approved
   std::vector<RateLine> rates;  // that it takes from
+  std::vector<ReadLine> reads;  // drawn from its reservation at once
   template <class F>
   void fields(F&& f) {
     base.fields(f);
     f("parent", parent), f("lease_ns", lease_ns), f("verifier", verifier);
     f("verifier_role", verifier_role), f("role", role), f("rule", rule), f("approver", approver);
-    f("answer_by_ns", answer_by_ns), f("asked", asked), f("rates", rates);
+    f("answer_by_ns", answer_by_ns), f("asked", asked), f("rates", rates), f("reads", reads);
   }
 };
 

@@ -7,6 +7,12 @@
 
 namespace hanse {
 
+namespace {
+
+constexpr size_t gloss_bytes_max = 4096;
+
+}  // namespace
+
 void check_tokens(std::span<const uint32_t> tokens, uint32_t token_count) {
   if (token_count == 0) throw Error(ErrorCode::empty, "token_count", "a latent has tokens");
   if (!tokens.empty() && tokens.size() != token_count)
@@ -19,6 +25,31 @@ void check_end(const LatentSpec& spec, uint32_t position, uint32_t token_count) 
   const uint64_t most = spec.position_max == 0 ? UINT32_MAX : spec.position_max;
   if (uint64_t(position) + token_count > most)
     throw Error(ErrorCode::out_of_range, "position", uint64_t(position) + token_count, most);
+}
+
+void check_gloss(const std::optional<std::string>& gloss) {
+  if (gloss && gloss->size() > gloss_bytes_max)
+    throw Error(ErrorCode::too_large, "gloss", gloss->size(), gloss_bytes_max);
+}
+
+void add_shares(std::span<const LatentShare> from, uint32_t first, uint32_t count,
+                std::vector<LatentShare>& shares_out) {
+  uint32_t at = 0;
+  for (const LatentShare& share : from) {
+    const uint32_t begin = std::max(at, first), end = std::min(at + share.tokens, first + count);
+    at += share.tokens;
+    if (begin >= end) continue;
+    const bool same = !shares_out.empty() && shares_out.back().producer == share.producer &&
+                      shares_out.back().price == share.price;
+    if (same)
+      shares_out.back().tokens += end - begin;
+    else
+      shares_out.push_back({share.producer, share.price, end - begin});
+  }
+}
+
+uint64_t earlier_lease(uint64_t a, uint64_t b) {
+  return a == 0 || b == 0 ? std::max(a, b) : std::min(a, b);
 }
 
 std::shared_ptr<TokenRun> token_run(std::span<const uint32_t> first, std::span<const uint32_t> then,
@@ -137,6 +168,9 @@ LatentId LatentPool::append(LatentId latent, AgentId owner, uint32_t tenant, con
 
   std::unique_ptr<LatentBody> body = state.derived(*old, tenant);
   body->tokens = old->tokens + token_count;
+  add_shares(old->shares, 0, old->tokens, body->shares);
+  const LatentShare added{owner, old->price, token_count};
+  add_shares({&added, 1}, 0, token_count, body->shares);
   body->run = longer_run(state, *old, tokens);
   const std::shared_ptr<TokenRun> named =
       body->run || tokens.empty() ? body->run : token_run(tokens, {}, false);

@@ -10,13 +10,7 @@ namespace hanse {
 namespace {
 
 constexpr size_t grant_count_max = 1u << 16;  // of one handle
-constexpr size_t gloss_bytes_max = 4096;
 constexpr size_t concat_count_max = 4096;
-
-void check_gloss(const std::optional<std::string>& gloss) {
-  if (gloss && gloss->size() > gloss_bytes_max)
-    throw Error(ErrorCode::too_large, "gloss", gloss->size(), gloss_bytes_max);
-}
 
 // A caller's bytes, which are only read.
 LatentSides readable_sides(const LatentLayout& layout, Bytes kv, uint32_t tokens) {
@@ -24,7 +18,7 @@ LatentSides readable_sides(const LatentLayout& layout, Bytes kv, uint32_t tokens
 }
 
 std::unique_ptr<LatentBody> new_body(const std::shared_ptr<const LatentLayout>& layout,
-                                     uint32_t tenant, uint32_t token_count,
+                                     AgentId owner, uint32_t tenant, uint32_t token_count,
                                      const LatentTerms& terms) {
   auto body = std::make_unique<LatentBody>();
   body->layout = layout;
@@ -35,6 +29,7 @@ std::unique_ptr<LatentBody> new_body(const std::shared_ptr<const LatentLayout>& 
   body->label = terms.label;
   body->price = terms.price;
   body->gloss = terms.gloss;
+  body->shares = {{owner, terms.price, token_count}};
   if (!terms.tokens.empty()) body->run = token_run(terms.tokens, {}, false);
   return body;
 }
@@ -57,7 +52,7 @@ LatentId LatentPool::put(AgentId owner, uint32_t tenant, const LatentSpec& spec,
   if (terms.lease_ns != 0 && state.clock->now_ns() >= terms.lease_ns)
     throw Error(ErrorCode::lease_expired, "lease_ns", "it has ended already");
 
-  std::unique_ptr<LatentBody> body = new_body(layout, tenant, token_count, terms);
+  std::unique_ptr<LatentBody> body = new_body(layout, owner, tenant, token_count, terms);
   body->lineage =
       std::make_shared<Lineage>(state.seed,
                                 Lineage::Origin{"tokens", layout->fingerprint, terms.position_base,
@@ -97,7 +92,7 @@ LatentId LatentPool::adopt(AgentId owner, uint32_t tenant, const LatentSpec& spe
   if (terms.lease_ns != 0 && state.clock->now_ns() >= terms.lease_ns)
     throw Error(ErrorCode::lease_expired, "lease_ns", "it has ended already");
 
-  std::unique_ptr<LatentBody> body = new_body(layout, tenant, token_count, terms);
+  std::unique_ptr<LatentBody> body = new_body(layout, owner, tenant, token_count, terms);
   body->lineage =
       std::make_shared<Lineage>(state.seed,
                                 Lineage::Origin{"tokens", layout->fingerprint, terms.position_base,
@@ -166,9 +161,8 @@ LatentId LatentPool::concat(std::span<const LatentId> latents, AgentId owner, ui
           latents[i]);
     body->tokens += part.tokens;
     body->label |= part.label;
-    if (part.lease_ns != 0)
-      body->lease_ns =
-          body->lease_ns == 0 ? part.lease_ns : std::min(body->lease_ns, part.lease_ns);
+    add_shares(part.shares, 0, part.tokens, body->shares);
+    body->lease_ns = earlier_lease(body->lease_ns, part.lease_ns);
     pieces.insert(pieces.end(), part.pieces.begin(), part.pieces.end());
     parents.push_back(part.lineage);
     rights.insert(rights.end(), parts[i]->rights().begin(), parts[i]->rights().end());
@@ -219,6 +213,7 @@ LatentInfo LatentPool::info(LatentId latent, AgentId reader, uint32_t reader_ten
   info.lease_ns = body.lease_ns;
   info.label = body.label;
   info.price = body.price;
+  info.shares = body.shares;
   info.gloss = body.gloss;
   info.read_tokens = body.read_tokens.load(std::memory_order_relaxed);
   const State::Lock lock(state.mutex);

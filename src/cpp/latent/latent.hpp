@@ -35,8 +35,15 @@ struct LatentTerms {
   uint64_t lease_ns = 0;             // absolute; 0: no end
   uint64_t label = 0;                // secrecy bits; what is made from it has them, too
   std::optional<std::string> gloss;  // for people, at most 4 KiB; nothing: said to have none
-  uint64_t price = 0;                // per million tokens read; carried, not charged here
+  uint64_t price = 0;                // per million tokens read: `shares` says to whom
   bool whole = false;                // one block instead of pages, so that a view shows all of it
+};
+
+// A run of tokens of a latent that one agent made, and what it asks for reading them.
+struct LatentShare {
+  AgentId producer = id_none;
+  uint64_t price = 0;  // per million tokens
+  uint32_t tokens = 0;
 };
 
 struct LatentInfo {
@@ -52,6 +59,7 @@ struct LatentInfo {
   uint64_t label = 0, price = 0, step = 0;
   uint64_t read_tokens = 0;  // how many were read through any handle of it
   std::optional<std::string> gloss;
+  std::vector<LatentShare> shares;  // in the order of its tokens
   bool kept = false, pinned = false;
 };
 
@@ -186,6 +194,7 @@ class LatentPool {
 
   struct State;
   State& state() { return *state_; }
+  const std::shared_ptr<State>& shared_state() const { return state_; }
 
  private:
   const std::shared_ptr<State> state_;

@@ -56,8 +56,7 @@ struct LatentLayout {
               const LatentReading& reading) const;
   // `piece` to the front of another page.
   void copy_head(const Piece& piece, Page& to) const;
-
- private:
+  // What lies behind the first `filled` tokens of a page becomes zero.
   void zero_tail(Page& page, uint32_t filled) const;
 };
 

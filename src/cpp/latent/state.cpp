@@ -125,6 +125,7 @@ LatentBody* LatentPool::State::cut(const Lock& lock, const LatentBody& whole, ui
   std::unique_ptr<LatentBody> body = derived(whole, tenant);
   body->tokens = count;
   body->position_base += first;
+  add_shares(whole.shares, first, count, body->shares);
   body->lineage =
       std::make_shared<Lineage>(seed,
                                 Lineage::Origin{"slice", whole.layout->fingerprint,

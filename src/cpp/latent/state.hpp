@@ -38,6 +38,7 @@ struct LatentBody : PrefixEntry, RetainedEntry {
   uint64_t label = 0, price = 0;
   std::optional<std::string> gloss;
   std::shared_ptr<Lineage> lineage;
+  std::vector<LatentShare> shares;
   std::vector<Piece> pieces;
   std::shared_ptr<TokenRun> run;  // the first `tokens` of it; null where some are not known
   uint64_t step_hash = 0;
@@ -65,6 +66,13 @@ struct LatentHandle {
 void check_tokens(std::span<const uint32_t> tokens, uint32_t token_count);
 // Throws out_of_range: past what a position can be, or past what the model was made for.
 void check_end(const LatentSpec& spec, uint32_t position, uint32_t token_count);
+// Throws too_large.
+void check_gloss(const std::optional<std::string>& gloss);
+// Behind what `shares_out` has: `count` of the tokens of `from`, from `first` on.
+void add_shares(std::span<const LatentShare> from, uint32_t first, uint32_t count,
+                std::vector<LatentShare>& shares_out);
+// Of two leases, 0 being one without an end.
+uint64_t earlier_lease(uint64_t a, uint64_t b);
 // `first` and then `then`. grows: room is left behind for the next ones.
 std::shared_ptr<TokenRun> token_run(std::span<const uint32_t> first, std::span<const uint32_t> then,
                                     bool grows);

@@ -32,6 +32,19 @@ py::dict spec_terms(const LatentSpec& spec) {
   return fields;
 }
 
+LatentTerms terms_of(py::tuple said, const TokensArgument& tokens) {
+  LatentTerms terms;
+  terms.tokens = tokens.view();
+  terms.step = unsigned_of(said[0], "step");
+  terms.position_base = unsigned_of<uint32_t>(said[1], "position_base");
+  terms.lease_ns = unsigned_of(said[2], "ttl");
+  terms.label = unsigned_of(said[3], "label");
+  if (!said[4].is_none()) terms.gloss = text_of(said[4], "gloss");
+  terms.price = unsigned_of(said[5], "price");
+  terms.whole = truth_of(said[6], "whole");
+  return terms;
+}
+
 namespace {
 
 // One of two names, the first of which stands for 0.
@@ -64,25 +77,6 @@ LatentSpec spec_of(py::object model, py::object tokenizer, py::object layers, py
   spec.position_max = unsigned_of<uint32_t>(position_max, "position_max");
   return spec;
 }
-
-// None: no tokens are said. int32 and uint32 are the same bits.
-class TokensArgument {
- public:
-  TokensArgument(py::handle value, std::optional<size_t> count) {
-    if (value.is_none()) return;
-    if (py::isinstance<py::array_t<int32_t>>(value))
-      array_ = array_of<int32_t>(value, "tokens", 1);
-    else
-      array_ = array_of<uint32_t>(value, "tokens", 1);
-    if (count) check_count("tokens", *count, static_cast<size_t>(array_->size()));
-  }
-  std::span<const uint32_t> view() const {
-    return array_ ? span_of<uint32_t>(*array_) : std::span<const uint32_t>{};
-  }
-
- private:
-  std::optional<py::array> array_;
-};
 
 // A contiguous array of all planes, or a list of one a plane.
 class SidesArgument {
@@ -136,20 +130,6 @@ class SidesArgument {
   std::vector<Py_buffer> buffers_;
   LatentSides sides_;
 };
-
-// What is said beside the KV; (step, position_base, lease_ns, label, gloss, price, whole).
-LatentTerms terms_of(py::tuple said, const TokensArgument& tokens) {
-  LatentTerms terms;
-  terms.tokens = tokens.view();
-  terms.step = unsigned_of(said[0], "step");
-  terms.position_base = unsigned_of<uint32_t>(said[1], "position_base");
-  terms.lease_ns = unsigned_of(said[2], "ttl");
-  terms.label = unsigned_of(said[3], "label");
-  if (!said[4].is_none()) terms.gloss = text_of(said[4], "gloss");
-  terms.price = unsigned_of(said[5], "price");
-  terms.whole = truth_of(said[6], "whole");
-  return terms;
-}
 
 LatentId put(KernelHandle& handle, AgentId owner, const LatentSpec& spec, py::object kv,
              uint32_t token_count, py::object tokens, py::tuple said) {
@@ -365,6 +345,7 @@ void register_latent(py::module_& module, KernelClass& kernel_class) {
   register_retention(kernel_class);
   register_transforms(module);
   register_latent_exchange(module, kernel_class);
+  register_latent_block(module, kernel_class);
   register_prefix_view(module);
 }
 

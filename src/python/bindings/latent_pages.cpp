@@ -33,7 +33,8 @@ std::span<T> writable_of(py::array& array, const char* field) {
 
 }  // namespace
 
-py::array page_array(const LatentLayout& layout, const Piece& piece, py::handle owner) {
+py::array page_array(const LatentLayout& layout, const Piece& piece, py::handle owner,
+                     bool writeable) {
   const LatentSpec& spec = layout.spec;
   const py::dtype dtype = dtype_of(spec.dtype);
   const auto size = [](uint64_t value) { return static_cast<py::ssize_t>(value); };
@@ -53,7 +54,7 @@ py::array page_array(const LatentLayout& layout, const Piece& piece, py::handle 
   shape.push_back(size(layout.dim_bytes) / dtype.itemsize());
   strides.push_back(dtype.itemsize());
   py::array view(dtype, shape, strides, piece.page->data + piece.first * token_stride, owner);
-  view.attr("flags").attr("writeable") = false;
+  if (!writeable) view.attr("flags").attr("writeable") = false;
   return view;
 }
 

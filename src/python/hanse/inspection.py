@@ -166,9 +166,11 @@ def _print_choice(kernel: Kernel, event: Event) -> None:
 def _transition(kernel: Kernel, event: Event) -> str:
     fields = event.fields
     if event.type in ("dispatched", "tasked"):
+        paid = sum(int(read["amount"]) for read in fields.get("reads", []))
         return (
             f"dispatched to {_named(kernel, fields['worker'])}, tier {fields['tier']}, "
             f"price {int(fields['price']):,}, reserved {int(fields['budget']):,}"
+            + (f", of which {paid:,} for reading latents" if paid else "")
         )
     if event.type == "escalated":
         return (

@@ -204,6 +204,21 @@ class Latent:
         """A new latent: n tokens of this one, from `first` on. It shares the pages."""
         return self._of(self._kernel._core.latent_slice(self.reader, self.id, first, n))
 
+    def rebase(self, position: int, *, room: int = 0) -> Latent:
+        """A new latent of the same tokens that begins at another position: keys are turned (RoPE).
+
+        A copy, in one block with room for `room` more tokens. Turning what was turned adds rounding
+        errors: rebase once, from the original. Raises LatentError where its spec names no
+        rope_base, InvalidError.
+        """
+        spec, count, base = self._facts()
+        if position == base:
+            return self.fork()
+        core = self._kernel._core
+        block = core.latent_continue_block(self.reader, self.id, None, room, position - base)
+        id = block.publish(count, None, (0, 0, 0, 0, None, 0, True))
+        return Latent(self._kernel, id, self.reader, (spec, count, position))
+
     def grant(self, reader: int, *, clearance: int = 0) -> None:
         """Lets an agent of another tenant read it.
 
