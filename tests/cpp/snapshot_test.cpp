@@ -144,7 +144,8 @@ TEST(Snapshot, ALaterOneGoesOnFromTheOneBefore) {
   std::vector<Digest> hashes;
   for (uint64_t i = 40; i < 440; ++i) {
     house.step(i);
-    if (i % 50 == 0) EXPECT_EQ(house.kernel->snapshot().state_hash, house.hash());
+    if (i % 50 != 0) continue;
+    EXPECT_EQ(house.kernel->snapshot().state_hash, house.hash());
   }
   EXPECT_EQ(list_snapshots(*house.disk).size(), snapshots_kept);
   const KernelVerification verified =
@@ -355,7 +356,9 @@ TEST(MerkleTree, GoesOnFromAFrontierAsFromItsLeaves) {
       EXPECT_EQ(rest.root_at(base), copy.root_at(base));
       EXPECT_EQ(rest.leaf(i), leaf);
     }
-    if (base > 1) EXPECT_THROW(rest.leaf(0), Error);
+    if (base > 1) {
+      EXPECT_THROW(rest.leaf(0), Error);
+    }
     whole.add(merkle_leaf(bytes_of(std::to_string(base))));
   }
   EXPECT_THROW(MerkleTree(3, std::vector<Digest>(1)), Error);

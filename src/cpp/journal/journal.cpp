@@ -155,8 +155,7 @@ void SegmentJournal::open_log(const Replay& replay) {
     opened_.torn_bytes_cut = state.torn_bytes;
   }
   opened_.size_bytes = state.size_bytes, opened_.segment_count = state.segments.size();
-  opened_.replayed_from = state.start;
-  count_ = durable_count_ = state.count;
+  opened_.replayed_from = state.start, count_ = durable_count_ = state.count;
   index_ = std::make_unique<LogIndex>(disk_, state);
 }
 

@@ -44,7 +44,7 @@ struct KernelOptions {
   std::shared_ptr<Disk> disk;     // null: real files in `directory`
   bool background = true;         // a flusher thread; false: the caller flushes (simulation)
   // With `background`: a snapshot whenever the journal has grown by so many bytes; 0: never.
-  uint64_t snapshot_every_bytes = uint64_t(256) << 20;
+  uint64_t snapshot_every_bytes = 0;
   // After such a snapshot, records that it holds and that are beyond either of these are dropped.
   std::optional<uint64_t> retain_bytes;  // of segments
   std::optional<uint64_t> retain_ns;     // of age

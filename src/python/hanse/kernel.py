@@ -373,8 +373,8 @@ def open(
     a directory) and background=False (no flusher thread) are for tests and simulation. shards:
     1 … 64 threads for messages, see kernel.shards. digest: keep a hash of all messages that were
     handled, kernel.mailboxes.digest, which costs a hash of each payload.
-    snapshot_every: bytes of journal after which a background thread takes a snapshot (None: 256
-    MiB; 0: never). retain_bytes, retain_ns: after such a snapshot, segments that it holds are
+    snapshot_every: bytes of journal after which a background thread takes a snapshot (None and 0:
+    never). retain_bytes, retain_ns: after such a snapshot, segments that it holds are
     dropped beyond so many bytes or such an age; None keeps all. Raises StorageError (Locked,
     LogCorrupt …), InvalidError.
     """
