@@ -56,7 +56,7 @@ class Writer:
 
     def has(self) -> str:
         name = self.random.choice(ATTRIBUTES)
-        return f"context has {quoted(name) if ' ' in name else name}"
+        return f"(context has {quoted(name) if ' ' in name else name})"
 
     def conditional(self, depth: int, kind: str) -> str:
         branch = getattr(self, kind)
