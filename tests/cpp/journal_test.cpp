@@ -142,7 +142,7 @@ TEST(Journal, OpenedForReadingRefusesEveryChange) {
   const Directory empty;
   expect_error(ErrorCode::unusable_directory,
                [&] { open_checked(empty.disk(true), reading_options()); });
-  expect_error(ErrorCode::unusable_directory, [&] { verify_journal(*empty.disk(true), nullptr); });
+  expect_error(ErrorCode::unusable_directory, [&] { verify_journal(*empty.disk(true), {}); });
 }
 
 TEST(Journal, RefusesSegmentSizesItCannotUse) {
@@ -241,12 +241,14 @@ TEST(Verify, TellsHowFarItIs) {
   const auto disk = std::make_shared<SimulatedDisk>();
   append_until(*open_checked(disk, small_options()), 30);
   uint64_t last = 0, total_seen = 0;
-  verify_journal(*disk, [&](uint64_t done, uint64_t total) {
+  VerifyOptions options;
+  options.progress = [&](uint64_t done, uint64_t total) {
     EXPECT_GE(done, last);
     EXPECT_LE(done, total);
     last = done;
     total_seen = total;
-  });
+  };
+  verify_journal(*disk, options);
   EXPECT_EQ(last, total_seen);
   EXPECT_GT(total_seen, 16'384u);
 }

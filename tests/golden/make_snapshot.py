@@ -35,7 +35,7 @@ def make_snapshot(directory: Path) -> Facts:
             "count": status.count,
             "oldest": status.oldest,
             "root": kernel.journal.root,
-            "state_hashes": kernel.state_hashes,
+            "state_hashes": kernel.state_hashes(),
             "snapshots": [[s.count, s.state_hash] for s in kernel.journal.snapshots()],
             "proof_of_3": list(kernel.journal.prove(3).path),
         }

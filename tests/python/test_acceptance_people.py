@@ -185,7 +185,7 @@ def test_an_answer_is_refused_where_it_is_not_what_was_asked() -> None:
         assert human.answer(fresh, False) == [t for t in spend.tasks if t != spend.tasks[3]]
         assert kernel.tasks.get(late).state == "offered"
         assert kernel.tasks.get(fresh.tasks[0]).state == "voided"
-        clock.advance(DAY + 1)
+        clock.advance(DAY + 10**9)
         refusal(lambda: human.answer(publish, True), "ApprovalExpired")
         assert {kernel.tasks.get(task).state for task in publish.tasks} == {"expired"}
         assert kernel.ledger.totals().debits_pending == 300 * 7

@@ -26,7 +26,7 @@ class Desk:
         self.kernel = kernel
         self.team = kernel.agents.add("team", kind="group")
         self.worker = kernel.agents.add("worker")
-        self.auditor = kernel.agents.add("auditor")
+        self.auditor = kernel.agents.add("auditor", parent=self.team)
         kernel.ledger.fund(self.team, 10_000)
         self.me = kernel.as_agent(self.team)
         self.hands = kernel.as_agent(self.worker)

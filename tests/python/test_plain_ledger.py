@@ -89,9 +89,14 @@ def run_books(seed: int, count: int) -> set[str]:
         kernel.ledger.open_account(agents[9], limit="credits")
         books.purses[agents[9]] = Purse(debits_limited=False, credits_limited=True)
         strange = [*agents, (1 << 32) | 99]
+        earlier: list[Line] = []
         for _ in range(count // BATCH):
             clock.advance(draw.randrange(1, SECOND))
             batch = [any_line(draw, strange, books, clock.now_ns) for _ in range(BATCH)]
+            # Some are sent a second time, as they were.
+            for line in draw.sample(earlier, min(2, len(earlier))):
+                batch[draw.randrange(BATCH)] = line
+            earlier += [line for line in batch if line.key and not line.flags & LINKED]
             moves = kernel.ledger.move_many(
                 column(batch, "kind", np.uint8),
                 debit=column(batch, "debit"),

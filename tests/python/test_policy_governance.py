@@ -28,6 +28,7 @@ def kernel(tmp_path: Path) -> Iterator[hanse.Kernel]:
 
 def pair(kernel: hanse.Kernel) -> tuple[int, int]:
     a, b = (int(id) for id in kernel.agents.add_many(2))
+    kernel.agents.add("legal", kind="human")
     kernel.ledger.fund(a, 1_000_000)
     return a, b
 

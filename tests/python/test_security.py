@@ -27,7 +27,12 @@ def test_a_worm_causes_nothing_and_ends_at_the_limit_of_hops() -> None:
         for agent in agents[:50]:
             kernel.ledger.fund(agent, 1_000)
         kernel.policy.distrust(gateway)
-        peers = {agent: rng.choice(agents, 2, replace=False).tolist() for agent in agents}
+        # Two others each: what an agent tells itself is no hop.
+        steps = rng.integers(1, len(agents), (len(agents), 2)).tolist()
+        peers = {
+            agent: [agents[(i + step) % len(agents)] for step in steps[i]]
+            for i, agent in enumerate(agents)
+        }
         refused, heard = 0, 0
         epoch, count = kernel.policy.epoch, kernel.agents.count()
 

@@ -129,12 +129,12 @@ def test_at_any_position_state_and_root_are_those_of_a_full_replay(
         copy = Path(shutil.copytree(tmp_path / "state", tmp_path / "copy"))
         with opened(copy, clock, read_only=True) as quick:
             assert quick.journal.status().replayed_from == taken.count
-            found = quick.state_hashes, quick.journal.root
+            found = quick.state_hashes(), quick.journal.root
         shutil.rmtree(copy / "snapshots")
         with opened(copy, clock, read_only=True) as whole:
             assert whole.journal.status().replayed_from == 0
-            assert (whole.state_hashes, whole.journal.root) == found
-        assert found == (kernel.state_hashes, kernel.journal.root)
+            assert (whole.state_hashes(), whole.journal.root) == found
+        assert found == (kernel.state_hashes(), kernel.journal.root)
         shutil.rmtree(copy)
     kernel.close()
     verified = hanse.verify(tmp_path / "state", jobs=3)

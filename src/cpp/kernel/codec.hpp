@@ -204,17 +204,8 @@ void visit_record(const Envelope& envelope, ByteReader& reader, Visit&& visit) {
   case RecordType::name:      \
     return visit(decode_body<Record>(reader));
       HANSE_POPULATION_RECORDS(HANSE_X)
+      HANSE_POLICY_RECORDS(HANSE_X)
 #undef HANSE_X
-    case RecordType::denied:
-      return visit(decode_body<DeniedRecord>(reader));
-    case RecordType::typed_policy_loaded:
-      return visit(decode_body<TypedPolicyLoadedRecord>(reader));
-    case RecordType::governed:
-      return visit(decode_body<GovernedRecord>(reader));
-    case RecordType::lesson_repealed:
-      return visit(decode_body<LessonRepealedRecord>(reader));
-    case RecordType::label_changed:
-      return visit(decode_body<LabelChangedRecord>(reader));
   }
   throw Error(ErrorCode::log_version, "record type",
               std::to_string(uint16_t(envelope.type)) + " is not known to this version");

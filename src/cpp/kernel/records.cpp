@@ -60,17 +60,8 @@ const char* record_type_name(RecordType type) {
   case RecordType::name:      \
     return #name;
       HANSE_POPULATION_RECORDS(HANSE_X)
+      HANSE_POLICY_RECORDS(HANSE_X)
 #undef HANSE_X
-    case RecordType::denied:
-      return "denied";
-    case RecordType::typed_policy_loaded:
-      return "typed_policy_loaded";
-    case RecordType::governed:
-      return "governed";
-    case RecordType::lesson_repealed:
-      return "lesson_repealed";
-    case RecordType::label_changed:
-      return "label_changed";
   }
   return "unknown";
 }

@@ -69,6 +69,14 @@ enum class RecordType : uint16_t {
   lesson_repealed = 53,
   label_changed = 54,
 };
+// Those of policy, each with its struct.
+#define HANSE_POLICY_RECORDS(X)                   \
+  X(denied, DeniedRecord)                         \
+  X(typed_policy_loaded, TypedPolicyLoadedRecord) \
+  X(governed, GovernedRecord)                     \
+  X(lesson_repealed, LessonRepealedRecord)        \
+  X(label_changed, LabelChangedRecord)
+
 // Those of agents, tasks and people, each with its struct.
 #define HANSE_POPULATION_RECORDS(X)            \
   X(identity_changed, IdentityChangedRecord)   \

@@ -102,14 +102,12 @@ void set_python_error() {
   }
 }
 
-// Nothing here was tried without the global lock or in a second interpreter of a process, where the
-// kernel's threads would meet Python objects of the other: better refused than half right.
+// Nothing here was tried without the global lock. (A second interpreter is refused by
+// hanse/_interpreter.py, since loading this module there would wait for ever.)
 void refuse_untried_interpreters() {
 #ifdef Py_GIL_DISABLED
   throw py::import_error("hanse does not run on a free-threaded Python yet");
 #endif
-  if (PyInterpreterState_Get() != PyInterpreterState_Main())
-    throw py::import_error("hanse runs in the main interpreter of a process, not in another");
 }
 
 }  // namespace hanse::python

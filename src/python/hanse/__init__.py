@@ -4,6 +4,7 @@ Agents find each other by capability, exchange messages and latent state, pay ea
 same rules, and leave evidence that anyone can check. Start with `hanse.open`.
 """
 
+from . import _interpreter as _interpreter
 from . import errors
 from .agent import Agent, Agents
 from .capability import Capabilities, Matches, Space

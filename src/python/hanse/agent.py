@@ -168,8 +168,13 @@ class Agents(IdentityVerbs):
     def get(self, agent: int) -> Agent:
         """Raises NotFoundError: unknown, or of another tenant."""
         row = self._kernel._core.agent(self._kernel._acting(), agent)
-        identity = None if row[7] is None else row[7].hex()
-        return Agent(*row[:2], KINDS[row[2]], *row[3:7], identity, *row[8:])
+        id, name, kind, parent, tenant, depth, live, genesis, *limits = row
+        identity = None if genesis is None else genesis.hex()
+        permissions, budget_max, paused, depth_max = limits
+        return Agent(
+            id, name, KINDS[kind], parent, tenant, depth, live, identity,
+            permissions, budget_max, bool(paused), depth_max,
+        )  # fmt: skip
 
     def find(self, name: str, *, parent: int | None = None) -> int | None:
         """The first agent of that name (below `parent`), or None."""

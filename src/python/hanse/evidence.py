@@ -27,6 +27,7 @@ class EvidenceError(Exception):
 
 
 def existing(directory: Path) -> Path:
+    """The directory itself; raises UsageError where there is none."""
     if not directory.exists():
         raise UsageError(f"{directory}: no such directory")
     if not directory.is_dir():
@@ -35,12 +36,14 @@ def existing(directory: Path) -> Path:
 
 
 def print_columns(found: dict[str, Any]) -> None:
+    """A name and a value a line, the values below each other."""
     for name, value in found.items():
         text = {True: "yes", False: "no"}[value] if isinstance(value, bool) else value
         print(f"{name.replace('_', ' '):<14} {text}")
 
 
 def threads_available() -> int:
+    """How many threads this process may run at once."""
     affinity = getattr(os, "sched_getaffinity", None)
     return len(affinity(0)) if affinity else os.cpu_count() or 1
 

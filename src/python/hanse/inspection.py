@@ -166,7 +166,9 @@ def _print_choice(kernel: Kernel, event: Event) -> None:
 def _transition(kernel: Kernel, event: Event) -> str:
     fields = event.fields
     if event.type in ("dispatched", "tasked"):
-        paid = sum(int(read["amount"]) for read in fields.get("reads", []))
+        paid = sum(
+            int(fields[f"reads[{each}].amount"]) for each in range(int(fields.get("reads", "0")))
+        )
         return (
             f"dispatched to {_named(kernel, fields['worker'])}, tier {fields['tier']}, "
             f"price {int(fields['price']):,}, reserved {int(fields['budget']):,}"
@@ -185,8 +187,8 @@ def _transition(kernel: Kernel, event: Event) -> str:
         )
     if event.type == "judged":
         fee = int(fields["fee"])
-        paid = f", fee {fee:,} of which the house {int(fields['house']):,}" if fee else ""
-        return VERDICTS[int(fields["verdict"])] + paid
+        shared = f", fee {fee:,} of which the house {int(fields['house']):,}" if fee else ""
+        return VERDICTS[int(fields["verdict"])] + shared
     return event.type
 
 

@@ -44,7 +44,7 @@ def add_conditions(terms: _core.Terms, conditions: Conditions) -> None:
     terms.more(
         conditions.get("parent"),
         0 if lease is None else duration_ns(lease, "lease"),
-        None if named else verifier,
+        None if isinstance(verifier, str) else verifier,
         named,
         conditions.get("role", ""),
         conditions.get("approval", ""),

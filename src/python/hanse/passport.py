@@ -36,10 +36,11 @@ def _canonical(fields: dict[str, Any]) -> bytes:
 
 
 def _entry_of(row: dict[str, str]) -> Entry:
-    keys = [bytes.fromhex(row[name]) for name in ("previous", "signer", "key")]
-    if any(len(key) != 32 for key in keys) or row["step"] not in STEPS:
+    previous, signer, key = (bytes.fromhex(row[name]) for name in ("previous", "signer", "key"))
+    if {len(previous), len(signer), len(key)} != {32} or row["step"] not in STEPS:
         raise ValueError("malformed entry")
-    return Entry(row["step"], *keys, row["text"], bytes.fromhex(row["signature"]))
+    signature = bytes.fromhex(row["signature"])
+    return Entry(row["step"], previous, signer, key, row["text"], signature)
 
 
 @dataclass(frozen=True, slots=True)

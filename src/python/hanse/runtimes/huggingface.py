@@ -98,7 +98,7 @@ class LatentLayer(CacheLayerMixin):
     def __init__(self, cache: LatentCache, index: int) -> None:
         super().__init__()
         # Else each would keep the other, and its room in the pool, until the collector comes.
-        self._cache: LatentCache = weakref.proxy(cache)
+        self._cache: Any = weakref.proxy(cache)
         self._index = index
         self.count = 0
 

@@ -1,0 +1,23 @@
+"""Refuses what was not tried: a second interpreter of a process.
+
+The kernel's threads would meet Python objects of the other one there, and pybind11 takes the lock
+of the main interpreter while the module is loaded, so this is asked before that.
+"""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+
+
+def _require_main() -> None:
+    name = "_xxsubinterpreters" if sys.version_info < (3, 13) else "_interpreters"
+    try:
+        interpreters = import_module(name)
+    except ImportError:  # a Python without them
+        return
+    if interpreters.get_current() != interpreters.get_main():
+        raise ImportError("hanse runs in the main interpreter of a process, not in another")
+
+
+_require_main()
