@@ -79,7 +79,9 @@ TEST(Journal, TakesTheLargestRecordAndRefusesALargerOrAnEmptyOne) {
 }
 
 TEST(Journal, ProvesWhatItHoldsAndRefusesWhatItDoesNot) {
-  const auto journal = Journal::open(nullptr, {.durability = Durability::memory}, nullptr);
+  JournalOptions options;
+  options.durability = Durability::memory;
+  const auto journal = Journal::open(nullptr, options, nullptr);
   append_until(*journal, 20);
   const Digest root = journal->root_at(17);
   EXPECT_EQ(root, root_of_first(17));

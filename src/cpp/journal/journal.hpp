@@ -36,7 +36,7 @@ struct JournalOptions {
   uint64_t gather_ns = 1'000'000;
   bool read_only = false;
   // Begin behind what a snapshot holds: the records before it are neither read nor replayed.
-  std::optional<JournalStart> start = std::nullopt;
+  std::optional<JournalStart> start;
   // Of the uuid that marks every segment of a new journal; 0: from the system's entropy.
   uint64_t identity_seed = 0;
 };
