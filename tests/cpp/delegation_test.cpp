@@ -70,13 +70,13 @@ TEST(Delegation, a_million_random_chains_never_widen) {
 
 TEST(Delegation, narrowing_and_moving_keep_every_chain_narrow) {
   Dice dice{11};
+  uint32_t moved = 0;
   for (int round = 0; round < 50; ++round) {
     AgentTable agents;
     AgentsAdded team;
     team.parent = agents.root();
     team.kind = AgentKind::group;
     agents.apply_add(team);
-    uint32_t moved = 0;
     for (int step = 0; step < 200; ++step) {
       const auto index = uint32_t(1 + dice.below(agents.count() - 1));
       const auto other = uint32_t(1 + dice.below(agents.count() - 1));
@@ -106,8 +106,8 @@ TEST(Delegation, narrowing_and_moving_keep_every_chain_narrow) {
       }
     }
     for (uint32_t i = 2; i < agents.count(); ++i) expect_narrowed(agents, i);
-    EXPECT_GT(moved, 0u);
   }
+  EXPECT_GT(moved, 50u);
 }
 
 TEST(Delegation, pausing_is_undone_and_revoking_is_not) {

@@ -94,7 +94,12 @@ void AgentTable::apply_move(uint32_t index, uint32_t parent) {
   if (deepest != delegation_depth_max) depth_max_.resize(count(), uint8_t(delegation_depth_max));
   for (const uint32_t i : moved) {
     depths_[i] = uint8_t(int(depths_[i]) + by);
-    if (i < depth_max_.size()) depth_max_[i] = std::min(depth_max_[i], uint8_t(deepest));
+    if (i < depth_max_.size()) {
+      // What limit it has is counted from where it stands, so the limit moves along.
+      const uint32_t own = depth_max_[i];
+      const int along = own == delegation_depth_max ? int(own) : int(own) + by;
+      depth_max_[i] = uint8_t(std::min(along, int(deepest)));
+    }
     hash_.mark(i);
   }
   bump_epoch();
