@@ -1,5 +1,5 @@
-// Every CUDA call goes through HANSE_CUDA: the first failure is returned as its code. It is forgotten
-// by the runtime, too, which else would tell it again after the next launch.
+// Every CUDA call goes through HANSE_CUDA: the first failure is returned as its code. It is
+// forgotten by the runtime, too, which else would tell it again after the next launch.
 #pragma once
 
 #include <cuda_runtime_api.h>

@@ -114,8 +114,7 @@ class DamagedLog : public ::testing::Test {
   DamagedLog() : disk_(write_log(7, true)), names_(segments_of(*disk_)) {}
 
   void expect_refused(const std::string& file) {
-    EXPECT_EQ(expect_error(ErrorCode::corrupt, [&] { verify_journal(*disk_, {}); }).field(),
-              file);
+    EXPECT_EQ(expect_error(ErrorCode::corrupt, [&] { verify_journal(*disk_, {}); }).field(), file);
     const auto before = disk_->operations();
     expect_error(ErrorCode::corrupt, [&] { Journal::open(disk_, small_options(), nullptr); });
     EXPECT_EQ(disk_->operations(), before) << "nothing was changed";

@@ -229,8 +229,7 @@ TEST(Extent, IsFoundByItsDigestAndCheckedOnEveryRead) {
   EXPECT_EQ(journal->get_extent(digest), bytes);
   disk->flip_bit(path, 12'345);
   EXPECT_EQ(expect_error(ErrorCode::corrupt, [&] { journal->get_extent(digest); }).field(), path);
-  EXPECT_EQ(expect_error(ErrorCode::corrupt, [&] { verify_journal(*disk, {}); }).field(),
-            path);
+  EXPECT_EQ(expect_error(ErrorCode::corrupt, [&] { verify_journal(*disk, {}); }).field(), path);
   disk->open(path, OpenMode::write)->truncate(10);
   expect_error(ErrorCode::corrupt, [&] { journal->get_extent(digest); });
   EXPECT_EQ(journal->put_extent(bytes), digest) << "of another size, so it is written again";

@@ -467,8 +467,7 @@ Digest Schedule::finish() {
   require(reader->state_hash().all == state, "the replayed state is another");
   // Closing may have added the count of refusals that had no record of their own.
   require(reader->journal().root_at(model_.count) == root, "the replayed root is another");
-  require(verify_journal(*image, {}).root == reader->journal().root(),
-          "verify finds another root");
+  require(verify_journal(*image, {}).root == reader->journal().root(), "verify finds another root");
   trace_.update(root).update(state);
   return trace_.finish();
 }

@@ -16,8 +16,8 @@ class LogIndex {
   LogIndex(std::shared_ptr<Disk> disk, LogState& state);
 
   void add(const BatchPlace& place);
-  // Any thread. Reads the batch back and checks its CRC. Error(corrupt); Error(unknown_event) before
-  // oldest().
+  // Any thread. Reads the batch back and checks its CRC. Error(corrupt); Error(unknown_event)
+  // before oldest().
   std::vector<uint8_t> read(Position position);
   Position oldest() const;  // the first record that is kept
   // The segments below `number` are about to be removed; the log goes on with `oldest`.

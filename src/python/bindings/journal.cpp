@@ -81,7 +81,8 @@ py::tuple verify(py::object directory, py::object jobs, py::object progress) {
       const py::gil_scoped_acquire held;
       progress(done, total);
     };
-  const KernelVerification verified = unlocked([&] { return verify_directory(path, threads, report); });
+  const KernelVerification verified =
+      unlocked([&] { return verify_directory(path, threads, report); });
   const VerifyReport& journal = verified.journal;
   return py::make_tuple(journal.count, journal.segment_count, journal.size_bytes,
                         journal.extent_count, journal.torn_bytes, bytes_from(journal.root),
