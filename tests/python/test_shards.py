@@ -308,8 +308,11 @@ def test_what_can_not_be_done_to_shards_says_so(kernel: hanse.Kernel) -> None:
 
 
 def test_close_ends_a_run(kernel: hanse.Kernel) -> None:
-    placed(kernel)
-    thread = serve(kernel, lambda _: None)
+    _, there = placed(kernel)
+    started = threading.Event()
+    thread = serve(kernel, lambda _: started.set())
+    kernel.send(there[0], b"here I am")
+    assert started.wait(20)
     kernel.close()
     thread.join(20)
     assert not thread.is_alive()

@@ -211,6 +211,11 @@ class Model:
         if not self.live(actor):
             raise Refused("Revoked")
 
+    def deny(self) -> None:
+        """A refusal by policy is an event, and nothing else; nobody waits for the disk."""
+        self.commit(told=False)
+        raise Refused("PolicyDenied")
+
     # --- rules (their text is in commands.py)
 
     def permits_dispatch(self, price: int) -> bool:

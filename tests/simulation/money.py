@@ -14,7 +14,7 @@ def admit_transfer(model: Model, actor: int, debit: int | None, amount: int) -> 
     model.expire()
     model.act(actor)
     if not model.permits_transfer(amount):
-        raise Refused("PolicyDenied")
+        model.deny()
     if debit is None or actor in model.chain(debit):
         return True
     if model.same_view(actor, debit):
@@ -111,7 +111,7 @@ def escrow(
     model.expire()
     model.act(actor)
     if not model.permits_transfer(amount):
-        raise Refused("PolicyDenied")
+        model.deny()
     if arbiter is not None and not model.same_view(actor, arbiter):
         raise Refused("UnknownAgent")
     mine = actor in model.chain(buyer)
@@ -209,7 +209,7 @@ def moves(model: Model, actor: int, lines: list[Line]) -> list[tuple[str, int]]:
     model.expire()
     model.act(actor)
     if not model.permits_transfer(max(line["amount"] for line in lines)):
-        raise Refused("PolicyDenied")
+        model.deny()
     for line in lines:
         if line["kind"] in ("post", "void"):
             require_right(model, actor, line["hold"], line["kind"] == "post")

@@ -11,6 +11,7 @@ from tests.simulation.durable_rules import (  # noqa: F401
 )
 from tests.simulation.model import (
     RATE_PARTS,
+    ROOT,
     SETTLED,
     Agent,
     Model,
@@ -32,8 +33,36 @@ def add(model: Model, parent: int, count: int) -> list[int]:
     return list(range(first, first + count))
 
 
+def reclaim(model: Model, agent: int) -> None:
+    """What those about to be revoked had reserved, then what they own, goes to who is above."""
+    to = model.agents[agent].parent
+    while to != ROOT and not model.live(to):
+        to = model.agents[to].parent
+    open_tasks = [
+        number
+        for number, task in enumerate(model.tasks)
+        if task.state not in SETTLED and agent in model.chain(task.requester)
+    ]
+    for number in open_tasks:
+        model.settle(number, "voided", "voided")
+    if open_tasks:
+        model.commit(told=False)
+    owned = [
+        owner
+        for owner in model.purses
+        if isinstance(owner, int) and agent in model.chain(owner) and model.available(owner) > 0
+    ]
+    for owner in owned:
+        amount = model.available(owner)
+        model.purse(owner).posted -= amount
+        model.purse(to).posted += amount
+    if owned:
+        model.commit(told=False)
+
+
 def revoke(model: Model, agent: int) -> int:
     model.expire()
+    reclaim(model, agent)
     model.agents[agent].revoked = True
     model.close_boxes()
     return model.commit()
@@ -114,10 +143,14 @@ def pick_by_match(
         if answer == "ok":
             return picked(model, worker, budget)
         answers.add(answer)
-    for answer in ("PolicyDenied", "BudgetExceeded"):
-        if answer in answers:
-            raise Refused(answer)
-    raise Refused("NoFeasibleAgent")
+    if "PolicyDenied" in answers:
+        raise Refused("PolicyDenied")
+    if dearest is None and any(
+        offer.full and offer.price <= budget and worker != not_this and model.live(worker)
+        for worker, offer in model.offers.items()
+    ):
+        raise Refused("Backpressure")  # a task doesn't fail because who could do it is busy
+    raise Refused("BudgetExceeded" if "BudgetExceeded" in answers else "NoFeasibleAgent")
 
 
 def pick(model: Model, request: Request, budget: int, not_this: int, dearest: int | None) -> Pick:
@@ -251,7 +284,7 @@ def accept(model: Model, found: Task, task: int, verifier: int | None) -> None:
     if taken:
         raise Refused("DuplicateArtifact")
     if not model.permits_accept(verifier is not None):
-        raise Refused("PolicyDenied")
+        model.deny()
     fee = min(found.price, model.holds[found.hold - 1].left)
     house = fee * model.fee_basis_points // 10_000
     if fee > house:

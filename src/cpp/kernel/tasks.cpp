@@ -185,7 +185,7 @@ bool Kernel::Inner::escalate_one(uint32_t actor, TaskId id, const DispatchReques
                             : choose(index_of(task.requester), request, candidates, left,
                                      Action::escalate, last_round, nullptr);
   if (choice.retry) return false;
-  if (choice.outcome == Outcome::no_match && candidates.busy) {
+  if (left != 0 && choice.outcome == Outcome::no_match && candidates.busy) {
     choice.outcome = Outcome::full;
     choice.reason = "every offer that what is left can pay is full: try again";
   } else if (left == 0 || (choice.outcome == Outcome::no_match && candidates.dearer)) {
