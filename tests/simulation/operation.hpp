@@ -8,16 +8,41 @@
 
 namespace hanse::simulation {
 
-#define HANSE_VERBS(X)                                                                            \
-  X(add)                                                                                          \
-  X(revoke)                                                                                       \
-  X(create_space)                                                                                 \
-  X(publish)                                                                                      \
-  X(withdraw)                                                                                     \
-  X(match) X(load_policy) X(fund) X(set_rate) X(open_account) X(set_budget) X(transfer) X(settle) \
-      X(dispatch) X(dispatch_many) X(dispatch_begin) X(storm) X(complete) X(complete_many)        \
-          X(judge) X(judge_many) X(escalate) X(escalate_many) X(tick) X(declare) X(send_note)     \
-              X(send_notes) X(commit_box) X(give_back) X(drain) X(send) X(ask) X(flush) X(reopen)
+#define HANSE_VERBS(X) \
+  X(add)               \
+  X(revoke)            \
+  X(create_space)      \
+  X(publish)           \
+  X(withdraw)          \
+  X(match)             \
+  X(load_policy)       \
+  X(fund)              \
+  X(set_rate)          \
+  X(open_account)      \
+  X(set_budget)        \
+  X(transfer)          \
+  X(settle)            \
+  X(dispatch)          \
+  X(dispatch_many)     \
+  X(dispatch_begin)    \
+  X(storm)             \
+  X(complete)          \
+  X(complete_many)     \
+  X(judge)             \
+  X(judge_many)        \
+  X(escalate)          \
+  X(escalate_many)     \
+  X(tick)              \
+  X(declare)           \
+  X(send_note)         \
+  X(send_notes)        \
+  X(commit_box)        \
+  X(give_back)         \
+  X(drain)             \
+  X(send)              \
+  X(ask)               \
+  X(flush)             \
+  X(reopen)
 
 enum class Verb : uint8_t {
 #define X(name) name,
