@@ -173,6 +173,19 @@ def test_a_passport_that_was_changed_is_refused_by_what_was_changed(tmp_path: Pa
             refused(junk, "BrokenLineage")
 
 
+def test_the_receipts_of_two_workers_make_no_passport(tmp_path: Path) -> None:
+    with hanse.open(tmp_path) as kernel:
+        buyer, worker = settle(kernel, 5)
+        other = kernel.agents.add("other", parent=kernel.agents.get(worker).parent)
+        work(kernel, buyer, other, 5, salt="other")
+        passport = kernel.passports.export(worker, key=key(0))
+        count = passport.fields["count"]
+        more = kernel.passports._receipts(other, count)
+    mixed = {**passport.fields, "receipts": [*passport.fields["receipts"], *more]}
+    found = hanse.Passport.read(signed(mixed, key(0)))
+    assert "workers" in refusal(found.verify, "LogCorrupt").detail
+
+
 def test_two_histories_of_one_identity_are_a_fork_with_both_heads(tmp_path: Path) -> None:
     exports = []
     for name, to in (("x", 1), ("y", 3)):

@@ -93,6 +93,10 @@ class Passport:
     def verify(self) -> None:
         """Checks signature, history, every receipt and that they make the standing; offline.
 
+        What it can't tell: whether the worker whom all receipts name is this agent, which only the
+        kernel that wrote them knows, and whether rejections were left out. So it is worth as much
+        as the kernel whose root stands in it; compare that with a signed checkpoint of it.
+
         Raises InvalidError (BrokenLineage with the index), DeniedError (KeyRetired with the epoch,
         BadSignature), StorageError (LogCorrupt: a receipt or the standing does not hold).
         """
@@ -122,6 +126,7 @@ class Passport:
     def _check_receipts(self) -> None:
         verdicts: dict[str, list[int]] = {}
         seen: set[int] = set()
+        workers: set[str] = set()
         root, count = self.fields["root"], self.fields["count"]
         for receipt in self.fields["receipts"]:
             events = {}
@@ -137,7 +142,9 @@ class Passport:
             if last in seen:
                 refuse("LogCorrupt", "receipts", f"position {last} is there twice")
             seen.add(last)
-            self._count_verdict(events, verdicts)
+            workers.add(self._count_verdict(events, verdicts))
+        if len(workers) > 1:
+            refuse("LogCorrupt", "receipts", f"are of {len(workers)} workers")
         claimed = {row[0]: [row[3], row[4]] for row in self.fields["standings"]}
         for task_class, (good, bad) in claimed.items():
             proven = verdicts.get(task_class, [0, 0])
@@ -148,7 +155,8 @@ class Passport:
                 refuse("LogCorrupt", "standings", f"{row[0]}: weighs more than its verdicts")
 
     @staticmethod
-    def _count_verdict(events: dict[str, Any], verdicts: dict[str, list[int]]) -> None:
+    def _count_verdict(events: dict[str, Any], verdicts: dict[str, list[int]]) -> str:
+        """Adds it; returns the worker."""
         start = events.get("dispatched") or events["tasked"]
         went = events.get("escalated", start)
         judged = events.get("judged")
@@ -156,8 +164,8 @@ class Passport:
             good = events["task_verified"]["good"] == "1"
         else:
             good = judged["verdict"] == "0"
-        del went
         verdicts.setdefault(start["task_class"], [0, 0])[0 if good else 1] += 1
+        return str(went["worker"])
 
 
 class Passports:
