@@ -21,9 +21,14 @@ void ask_people(Kernel& kernel, uint32_t question, AgentId actor, AgentId agent,
     case 3:
       return void(kernel.space_spec(uint32_t(any % 3)));
     case 4: {
-      const std::pair<Fact, int64_t> fact{Fact::amount, int64_t(any % 100)};
-      return void(kernel.check_policy(actor, agent, Action(any % uint64_t(Action::count_)), actor,
-                                      {&fact, 1}, "work"));
+      const PolicyColumn amount{"amount", {Value::of_integer(int64_t(any % 100))}};
+      PolicyQuestions questions;
+      questions.action = Action(any % uint64_t(Action::count_));
+      questions.principals = {&agent, 1};
+      questions.resources = {&actor, 1};
+      questions.context = {&amount, 1};
+      Decision decision;
+      return void(kernel.check_policy(actor, questions, {&decision, 1}));
     }
     case 5:
       return void(kernel.policy()->rule_count());
