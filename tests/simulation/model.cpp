@@ -88,11 +88,53 @@ Answer Model::add(uint32_t actor, uint32_t parent, uint32_t added, bool group) {
   return answer;
 }
 
+// What those about to be revoked had reserved, then what they own, goes to who is above.
+void Model::reclaim(uint32_t actor, uint32_t target) {
+  uint32_t to = agents[target].parent;
+  while (to != 0 && !live(to)) to = agents[to].parent;
+  bool some = false;
+  for (Job& job : jobs) {
+    const bool open = job.state == TaskState::dispatched || job.state == TaskState::completed ||
+                      job.state == TaskState::rejected;
+    if (!open || !within(job.requester, target)) continue;
+    end_job(job, TaskState::voided, HoldState::voided);
+    some = true;
+  }
+  if (some) commit();
+  std::vector<std::pair<Transfer, Moved>> lines;
+  for (uint32_t owner = 0; owner < agents.size(); ++owner)
+    for (UnitId unit = 0; unit < unit_count; ++unit) {
+      if (!within(owner, target) || !purses[owner][unit].there) continue;
+      const Wide left = available(owner, unit);
+      if (left <= 0) continue;
+      Transfer transfer;
+      transfer.unit = unit;
+      transfer.debit = make_id(owner, 1);
+      transfer.credit = make_id(to, 1);
+      transfer.amount = uint64_t(left);
+      const Moved moved = judge_transfer(actor, transfer);
+      if (moved.outcome == TransferOutcome::ok) lines.emplace_back(transfer, moved);
+    }
+  for (auto& [transfer, moved] : lines) do_transfer(actor, transfer, moved);
+  if (!lines.empty()) commit();
+}
+
+bool Model::busy(uint32_t actor, uint64_t budget) const {
+  for (uint32_t agent = 0; agent < offers.size(); ++agent) {
+    const Offering& offer = offers[agent];
+    if (offer.found && offer.full() && agent != actor && uint64_t(offer.price) <= budget &&
+        live(agent))
+      return true;
+  }
+  return false;
+}
+
 Answer Model::revoke(uint32_t actor, uint32_t agent) {
   expire();
   acting(actor);
   require_within(actor, agent);
   if (agent == 0) throw Refused{ErrorCode::not_permitted};
+  reclaim(actor, agent);
   agents[agent].revoked = true;
   for (auto& [owner, box] : boxes)
     while (!live(owner) && !box.queue.empty()) bury(box, 0, Outcome::revoked);

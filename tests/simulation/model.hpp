@@ -258,6 +258,10 @@ class Model {
   Look look(uint32_t actor, const Order& order, uint64_t budget, uint32_t round) const;
   Outcome check_money(uint32_t actor, const Order& order, Wide already, bool& recorded) const;
   bool replayed(uint32_t actor, const Order& order, Placed& placed) const;
+  bool records_refusal(uint32_t actor, bool always);
+  [[noreturn]] void deny(uint32_t actor);  // an event, and nothing else
+  bool busy(uint32_t actor, uint64_t budget) const;
+  void reclaim(uint32_t actor, uint32_t target);
   void refuse(uint32_t actor, const Order& order, Outcome outcome, Placed& placed);
   void place_job(uint32_t actor, const Order& order, const Pick& pick, Placed& placed);
   bool place(uint32_t actor, const Order& order, const Look& look, bool last, Placed& placed);

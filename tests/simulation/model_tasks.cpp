@@ -108,7 +108,7 @@ bool Model::replayed(uint32_t actor, const Order& order, Placed& placed) const {
 }
 
 // A refusal is an event of its own, up to a thousand a second and tenant; then they are counted.
-void Model::refuse(uint32_t actor, const Order& order, Outcome outcome, Placed& placed) {
+bool Model::records_refusal(uint32_t actor, bool always) {
   Rate& rate = refusal_rates_[tenant(actor)];
   const uint64_t second = std::max(last_ns + 1, now) / 1'000'000'000;
   if (rate.second != second) {
@@ -119,11 +119,21 @@ void Model::refuse(uint32_t actor, const Order& order, Outcome outcome, Placed& 
       commit();
     }
   }
-  if (order.key.empty() && rate.recorded >= 1000) {
+  if (!always && rate.recorded >= 1000) {
     ++rate.counted;
-    return;
+    return false;
   }
   ++rate.recorded;
+  return true;
+}
+
+void Model::deny(uint32_t actor) {
+  if (records_refusal(actor, false)) commit();
+  throw Refused{ErrorCode::policy_denied};
+}
+
+void Model::refuse(uint32_t actor, const Order& order, Outcome outcome, Placed& placed) {
+  if (!records_refusal(actor, !order.key.empty())) return;
   placed.position = count;
   if (!order.key.empty()) keys_[{actor, order.key}] = {order, outcome, count};
   commit();
@@ -299,8 +309,7 @@ Answer Model::judge(uint32_t actor, uint64_t task, Verdict verdict, uint32_t ver
     if (job.artifact == 0) throw Refused{ErrorCode::illegal_transition};
     if (accepted_artifacts.count(job.artifact)) throw Refused{ErrorCode::duplicate_artifact};
     if (job.verified && verifier == index_none) throw Refused{ErrorCode::verifier_required};
-    if (!permits(Action::accept, 0, 0, verifier != index_none))
-      throw Refused{ErrorCode::policy_denied};
+    if (!permits(Action::accept, 0, 0, verifier != index_none)) deny(actor);
     const uint64_t fee = std::min(job.price, promises[job.hold - 1].left);
     const auto house = uint64_t(Wide(fee) * fee_basis_points / 10'000);
     if (fee > house) {
@@ -339,9 +348,12 @@ Answer Model::escalate(uint32_t actor, uint64_t task, uint32_t to, uint32_t angl
     for (uint32_t round = 0; round < 3; ++round) {
       const Look found = look(actor, order, left, round);
       pick = choose(order, found, left, round == 2, nullptr);
-      if (pick.outcome == Outcome::no_match && to == index_none && found.agents.empty() &&
-          !feasible(actor, angle, INT64_MAX).empty())
-        pick.outcome = Outcome::budget_exceeded;
+      if (pick.outcome == Outcome::no_match && to == index_none && found.agents.empty()) {
+        if (busy(actor, left))
+          pick.outcome = Outcome::full;
+        else if (!feasible(actor, angle, INT64_MAX).empty())
+          pick.outcome = Outcome::budget_exceeded;
+      }
       if (!pick.retry) break;
     }
   }
