@@ -84,7 +84,7 @@ bool fail_one(const Reference& reference, size_t target, uint64_t at) {
 }
 
 TEST(AllocationFailure, AnywhereLeavesTheStateOrStopsTheKernel) {
-  const uint64_t stride = long_run() ? 1 : 11;
+  const uint64_t stride = long_run() ? 1 : 3;
   const size_t operation_count = 60;
   uint64_t failures = 0;
   for (uint64_t seed = 1; seed <= (long_run() ? workload_count : 3); ++seed) {

@@ -3,6 +3,7 @@
 // once it has grown.
 #pragma once
 
+#include <algorithm>
 #include <cstring>
 #include <vector>
 
@@ -24,10 +25,13 @@ class PendingRecords {
   // A batch is closed before its payload would pass this; a larger record is alone in its batch.
   void set_payload_size_max(uint64_t size) { payload_size_max_ = size; }
 
+  // Where memory runs out nothing has changed.
   void append(Position position, Bytes record) {
     const size_t framed = record_header_size + record.size();
-    if (batches_.empty() || batches_.back().payload_size + framed > payload_size_max_)
-      begin_batch(position);
+    const bool begins =
+        batches_.empty() || batches_.back().payload_size + framed > payload_size_max_;
+    make_room(framed, begins);
+    if (begins) begin_batch(position);
     PendingBatch& batch = batches_.back();
     const size_t at = image_.size();
     image_.resize(at + framed);
@@ -38,7 +42,7 @@ class PendingRecords {
     ++batch.count;
   }
 
-  // Pads the last batch; nothing is appended after that until `clear`.
+  // Pads the last batch, in room that is there; nothing is appended after that until `clear`.
   void close() { image_.resize(round_to_block(image_.size())); }
   void clear() {
     image_.clear();
@@ -60,6 +64,14 @@ class PendingRecords {
   }
 
  private:
+  // For one more record, a batch of its own where it begins one, and the padding behind it.
+  void make_room(size_t framed, bool begins) {
+    const size_t start = begins ? round_to_block(image_.size()) + batch_header_size : image_.size();
+    const size_t needed = round_to_block(start + framed);
+    if (needed > image_.capacity()) image_.reserve(std::max(needed, 2 * image_.capacity()));
+    if (begins && batches_.size() == batches_.capacity())
+      batches_.reserve(std::max<size_t>(8, 2 * batches_.size()));
+  }
   void begin_batch(Position position) {
     close();
     batches_.push_back({.first_position = position, .offset = image_.size()});

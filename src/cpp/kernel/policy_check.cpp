@@ -113,7 +113,7 @@ std::shared_ptr<const Program> Kernel::check_policy(AgentId actor, const PolicyQ
 // --- the last decisions
 
 void Kernel::Inner::remember(const Request& request, const Decision& decision) {
-  const size_t at = decisions_made++ % decisions_remembered_max;
+  const size_t at = decisions_made % decisions_remembered_max;
   if (remembered.size() <= at) remembered.emplace_back();
   Remembered& entry = remembered[at];
   entry.request = request;
@@ -122,11 +122,12 @@ void Kernel::Inner::remember(const Request& request, const Decision& decision) {
   entry.request.attributes = {};
   entry.decision = decision;
   entry.position = journal->count();
+  ++decisions_made;  // last: where memory ran out above, nothing was remembered
 }
 
 // The n-th newest; null: so many were not made, or are forgotten.
 const Kernel::Inner::Remembered* Kernel::Inner::recall(size_t n) const {
-  if (n >= remembered.size()) return nullptr;
+  if (n >= std::min<uint64_t>(remembered.size(), decisions_made)) return nullptr;
   return &remembered[(decisions_made - 1 - n) % decisions_remembered_max];
 }
 
