@@ -177,11 +177,19 @@ def page(day: dict) -> str:
             f"</pre>{''.join(plots)}")  # fmt: skip
 
 
+def at_least_one(text: str) -> int:
+    """How many, from the command line."""
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"want at least 1, have {number}")
+    return number
+
+
 def main() -> None:
     """Runs the day and writes both reports."""
     parser = argparse.ArgumentParser(description=__doc__)
     for name, default in (("humans", 10), ("teams", 100), ("agents", 10_000), ("tasks", 48_000)):
-        parser.add_argument(f"--{name}", type=int, default=default)
+        parser.add_argument(f"--{name}", type=at_least_one, default=default)
     parser.add_argument("--html", type=Path, default=Path("day.html"))
     asked = parser.parse_args()
     clock = hanse.ManualClock(DAY_START)
@@ -193,4 +201,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except KeyboardInterrupt:
+        raise SystemExit("interrupted: the day was in memory, and nothing was written") from None
