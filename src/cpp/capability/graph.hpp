@@ -36,7 +36,8 @@ struct GraphOptions {
 // 0.989.
 struct GraphQuery {
   RowMask mask = {};
-  uint32_t keep = 10;  // candidates wanted
+  bool post_filter = false;  // walk as if all rows passed the mask, and answer only those that do
+  uint32_t keep = 10;        // candidates wanted
   uint32_t width = 64;
   uint32_t look = 0;        // int8 products at the end; 0: what loses little
   uint32_t visits_max = 0;  // nodes looked at, after which the walk gives up; 0: no limit

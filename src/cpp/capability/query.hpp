@@ -15,6 +15,7 @@ struct SearchRequest {
 };
 
 struct PreparedQuery {
+  const SearchTable* table = nullptr;
   size_t number = 0;              // row of the request's queries
   const float* vector = nullptr;  // [stride], padded, normalised for cosine
   double norm = 0;
@@ -40,8 +41,9 @@ struct PreparedQuery {
 };
 
 // `vector` [stride] is where the query's own is put.
-void prepare_query(const CapabilitySpace& space, const SearchRequest& request, size_t number,
-                   float* vector, PreparedQuery& query_out);
+void prepare_query(const CapabilitySpace& space, const SearchTable& table,
+                   const SearchRequest& request, size_t number, float* vector,
+                   PreparedQuery& query_out);
 
 // What the ranking adds to a similarity, in double and in one order.
 double bonus(const Ranking& ranking, const RowBlock& block, uint32_t i);

@@ -78,7 +78,7 @@ void Searcher::run_group(size_t first, size_t count) {
   std::vector<PreparedQuery*>& order = scratch_.order;
   order.clear();
   for (size_t i = 0; i < count; ++i, vector += space_.stride) {
-    prepare_query(space_, request_, first + i, vector, scratch_.prepared[i]);
+    prepare_query(space_, table_, request_, first + i, vector, scratch_.prepared[i]);
     order.push_back(&scratch_.prepared[i]);
   }
   // Queries with the same filter come to stand side by side: their bitmap is made once.
