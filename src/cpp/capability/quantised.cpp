@@ -75,10 +75,14 @@ void Answer::rank(std::span<const Candidate8> candidates) {
   scratch_.ranked.clear();
   Match match;
   constexpr size_t ahead = 4;
-  for (size_t i = 0; i < std::min(ahead, candidates.size()); ++i)
+  const auto fetch = [&](size_t i) {
+    if (i >= candidates.size()) return;
+    prefetch_cells(space_, candidates[i].row);
     prefetch_vector(space_, candidates[i].row);
+  };
+  for (size_t i = 0; i < ahead; ++i) fetch(i);
   for (size_t i = 0; i < candidates.size(); ++i) {
-    if (i + ahead < candidates.size()) prefetch_vector(space_, candidates[i + ahead].row);
+    fetch(i + ahead);
     if (look_up(space_, query_, candidates[i].row, match)) scratch_.ranked.push_back(match);
   }
   query_.report.candidates += uint32_t(candidates.size());

@@ -60,6 +60,20 @@ bool look_up(const CapabilitySpace& space, const PreparedQuery& query, uint32_t 
   }
 }
 
+void prefetch_cells(const CapabilitySpace& space, uint32_t row) {
+  const RowBlock& block = space.block(row);
+  const uint32_t i = CapabilitySpace::slot(row);
+  __builtin_prefetch(&block.sequence[i], 1);
+  __builtin_prefetch(&block.flags[i]);
+  __builtin_prefetch(&block.tier[i]);
+  __builtin_prefetch(&block.skills[i]);
+  __builtin_prefetch(&block.policy_bits[i]);
+  __builtin_prefetch(&block.agent[i]);
+  __builtin_prefetch(&block.offer[i]);
+  __builtin_prefetch(&block.version[i]);
+  __builtin_prefetch(&block.id[i]);
+}
+
 void prefetch_vector(const CapabilitySpace& space, uint32_t row) {
   const float* vector = space.vector(row);
   for (uint32_t d = 0; d < space.stride; d += lanes_max) __builtin_prefetch(vector + d);

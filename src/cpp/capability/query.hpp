@@ -51,6 +51,8 @@ double bonus(const Ranking& ranking, const RowBlock& block, uint32_t i);
 // The row as it is now: false where the query may not have it.
 bool look_up(const CapabilitySpace& space, const PreparedQuery& query, uint32_t row,
              Match& match_out);
+// What look_up reads of a row: its cells, which lie far from each other, and its vector.
+void prefetch_cells(const CapabilitySpace& space, uint32_t row);
 void prefetch_vector(const CapabilitySpace& space, uint32_t row);
 
 bool better(const Match& a, const Match& b);
