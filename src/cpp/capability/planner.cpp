@@ -11,10 +11,10 @@ namespace {
 
 // Nanoseconds on one core, measured at 384 dimensions; only their proportions matter.
 constexpr double row_ns = 110;           // one row looked up
-constexpr double code_ns = 3.2;          // one sign code in a scan of many
+constexpr double code_ns = 5.5;          // one sign code in a scan of many
 constexpr double codes_base_ns = 7'000;  // rotating the query, ranking the best again
 constexpr double walk_base_ns = 9'000;
-constexpr double walk_step_ns = 350;  // for each unit of width, without a filter
+constexpr double walk_step_ns = 340;  // for each unit of width, without a filter
 constexpr double dim_measured = 384;
 // Who names an effort gets a walk, unless it would meet hardly anything feasible.
 constexpr double share_for_effort = 0.1;
@@ -31,7 +31,8 @@ double doubt(uint32_t dim) { return std::clamp(dim_measured / dim, 1.0, 3.0); }
 
 uint32_t look_of_codes(const SearchOptions& options, uint32_t keep, uint32_t dim) {
   const double few = std::clamp(1.42 * dim_measured / dim, 1.0, 3.0);
-  return uint32_t((48 + 4 * keep) * few * few * (options.recall > 0.95 ? 2 : 1));
+  const uint32_t enough = options.recall > 0.95 ? 2 * (48 + 4 * keep) : 16 + 4 * keep;
+  return uint32_t(enough * few * few);
 }
 
 uint32_t look_of_walk(uint32_t width, uint32_t keep, uint32_t dim) {
@@ -55,6 +56,11 @@ uint32_t walk_width(const SearchOptions& options, uint32_t row_count, uint32_t d
   return uint32_t(std::clamp(width, 16.0, 4096.0));
 }
 
+// The larger pool of such a walk finds more of the best, so it need not grow as 1 / share.
+uint32_t width_to_filter(uint32_t width, double share) {
+  return uint32_t(width * (0.6 + 0.4 * share) / share);
+}
+
 Plan plan_query(const CapabilitySpace& space, const SearchOptions& options,
                 const PreparedQuery& query) {
   if (query.feasible == 0) return Plan::nothing;
@@ -68,11 +74,12 @@ Plan plan_query(const CapabilitySpace& space, const SearchOptions& options,
   const double codes_cost = codes_base_ns + feasible * code_ns * (0.3 + 0.7 * size);
   const double share = feasible / std::max(1.0, double(space.row_count()));
   if (options.effort != 0 && share >= share_for_effort) return Plan::walk;
-  const double width = walk_width(options, space.row_count(), space.spec.dim);
-  // A walk under a filter meets infeasible rows as 1 / share, and goes through some of them.
-  const double walk_cost =
-      walk_base_ns + width * walk_step_ns * (0.3 + 0.7 * size) / std::sqrt(std::max(share, 1e-6)) +
-      share * space.pending_count() * code_ns * size;
+  const uint32_t width = walk_width(options, space.row_count(), space.spec.dim);
+  // A walk through feasible rows only meets the others as 1 / share, and goes through some of them.
+  const double steps = filters_after(share) ? width_to_filter(width, share)
+                                            : 2.5 * width / std::sqrt(std::max(share, 1e-6));
+  const double walk_cost = walk_base_ns + steps * walk_step_ns * (0.3 + 0.7 * size) +
+                           share * space.pending_count() * code_ns * size;
   if (rows_cost <= codes_cost && rows_cost <= walk_cost) return Plan::rows;
   return codes_cost <= walk_cost ? Plan::codes : Plan::walk;
 }

@@ -13,6 +13,12 @@ Plan plan_query(const CapabilitySpace& space, const SearchOptions& options,
 // Width of a walk for SearchOptions::recall or ::effort.
 uint32_t walk_width(const SearchOptions& options, uint32_t row_count, uint32_t dim);
 
+// Where so many of the rows pass, it is faster to walk as if all did and to filter what was found
+// than to look for those that do.
+inline bool filters_after(double share) { return share >= 0.15; }
+// Width of such a walk, where `width` does without a filter.
+uint32_t width_to_filter(uint32_t width, double share);
+
 // How many int8 products follow the sign codes, for `keep` candidates.
 uint32_t look_of_codes(const SearchOptions& options, uint32_t keep, uint32_t dim);
 uint32_t look_of_walk(uint32_t width, uint32_t keep, uint32_t dim);

@@ -9,7 +9,7 @@ namespace hanse {
 
 namespace {
 
-constexpr uint32_t slack = 16;             // candidates beyond k + k / 8
+constexpr uint32_t spare = 4;              // candidates beyond k + k / 8: int8 errs little
 constexpr uint32_t candidates_max = 4096;  // beyond this a ranking is answered by the exact scan
 // Where so many of the rows pass, it is faster to walk as if all did than to look for those that
 // do.
@@ -101,8 +101,8 @@ bool Answer::complete(uint32_t keep, uint32_t found) const {
 }
 
 bool Answer::run_codes() {
-  uint32_t keep = request_.options.k + request_.options.k / 8 + slack;
-  if (!query_.ranking.plain()) keep *= 4;
+  uint32_t keep = request_.options.k + request_.options.k / 8 + spare;
+  if (!query_.ranking.plain()) keep *= 6;
   for (; keep <= candidates_max; keep *= 4) {
     scratch_.candidates.resize(keep);
     const uint32_t found = quantised_->codes.scan(
@@ -123,7 +123,7 @@ bool Answer::run_codes() {
 uint32_t Answer::add_pending(uint32_t count) {
   if (scratch_.rows.empty()) return count;
   query_.report.pending = uint32_t(scratch_.rows.size());
-  const uint32_t keep = request_.options.k + slack;
+  const uint32_t keep = request_.options.k + 4 * spare;
   scratch_.candidates.resize(count + keep);
   const uint32_t more = quantised_->codes.scan_rows(
       scratch_.query, scratch_.rows, keep, 0, scratch_.scan, scratch_.candidates.data() + count);
@@ -138,7 +138,7 @@ uint32_t Answer::add_pending(uint32_t count) {
 bool Answer::run_walk() {
   const uint32_t k = request_.options.k;
   const uint32_t width = walk_width(request_.options, space_.row_count(), space_.spec.dim);
-  uint32_t keep = k + k / 8 + slack / 4;
+  uint32_t keep = k + k / 8 + spare;
   if (!query_.ranking.plain()) keep = std::min(std::max(4 * keep, width), 1024u);
   scratch_.candidates.resize(keep);
   GraphQuery what;
@@ -146,9 +146,9 @@ bool Answer::run_walk() {
   what.keep = keep;
   what.width = std::max(width, query_.ranking.plain() ? 0 : keep);
   const double share = double(query_.feasible) / double(space_.row_count());
-  if (share >= share_for_post_filter) {
+  if (filters_after(share)) {
     what.post_filter = true;
-    what.width = uint32_t(double(what.width) / share);
+    what.width = width_to_filter(what.width, share);
   }
   // More effort also looks closer: else the sign codes alone would bound the recall.
   what.look = look_of_walk(what.width, keep, space_.spec.dim);
