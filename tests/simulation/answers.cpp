@@ -5,33 +5,10 @@ namespace hanse::simulation {
 
 namespace {
 
-// One of many: its refusal is an outcome, as the kernel maps errors to outcomes.
-uint64_t outcome_of_refusal(ErrorCode code) {
-  switch (code) {
-    case ErrorCode::unknown_task:
-    case ErrorCode::unknown_agent:
-      return uint64_t(Outcome::unknown);
-    case ErrorCode::not_permitted:
-    case ErrorCode::policy_denied:
-    case ErrorCode::verifier_required:
-      return uint64_t(Outcome::denied);
-    case ErrorCode::revoked:
-      return uint64_t(Outcome::revoked);
-    case ErrorCode::exceeds_hold:
-      return uint64_t(Outcome::exceeds_hold);
-    case ErrorCode::already_resolved:
-    case ErrorCode::illegal_transition:
-      return uint64_t(Outcome::illegal_transition);
-    case ErrorCode::duplicate_artifact:
-      return uint64_t(Outcome::duplicate_artifact);
-    default:
-      return uint64_t(Outcome::invalid);
-  }
-}
-
 Answer many(Model& model, const Operation& op) {
   model.expire();
-  if (!model.live(op.actor)) throw Refused{ErrorCode::revoked};
+  if (model.revoked(op.actor)) throw Refused{ErrorCode::revoked};
+  if (!model.live(op.actor)) throw Refused{ErrorCode::paused};
   Answer answer;
   for (const uint64_t number : op.numbers) {
     try {
@@ -43,16 +20,62 @@ Answer many(Model& model, const Operation& op) {
         answer.values.push_back(model.escalate(op.actor, number, op.other, 0).values[0]);
       if (op.verb != Verb::escalate_many) answer.values.push_back(uint64_t(Outcome::ok));
     } catch (const Refused& refused) {
-      answer.values.push_back(outcome_of_refusal(refused.code));
+      answer.values.push_back(uint64_t(outcome_of_refusal(refused.code)));
     }
   }
   return answer;
 }
 
+Answer ruled(Model& model, const Operation& op) {
+  switch (op.verb) {
+    case Verb::govern:
+      return model.govern(op.actor, LessonText(op.small), op.number);
+    case Verb::repeal:
+      return model.repeal(op.actor, op.number);
+    case Verb::trust:
+      return model.trust(op.actor, op.agent, op.small != 0);
+    case Verb::set_role:
+      return model.set_role(op.actor, op.small, op.number);
+    case Verb::set_terms:
+      return model.set_terms(op.actor);
+    case Verb::steer:
+      return model.steer(op.actor, op.agent, op.small != 0);
+    case Verb::narrow:
+      return model.narrow(op.actor, op.agent, op.number, op.amount);
+    case Verb::move:
+      return model.move(op.actor, op.agent, op.other);
+    case Verb::identify:
+      return model.identify(op.actor, op.agent, op.small);
+    default:
+      return model.admit(op.actor, uint32_t(op.number));
+  }
+}
+
+Answer worked(Model& model, const Operation& op) {
+  switch (op.verb) {
+    case Verb::rate:
+      return model.rate(op.actor, op.number);
+    case Verb::start:
+      return model.start(op.actor, op.number);
+    case Verb::return_task:
+      return model.return_task(op.actor, op.number);
+    case Verb::declare_unknown:
+      return model.declare_unknown(op.actor, op.number);
+    case Verb::verify:
+      return model.verify(op.actor, op.number, op.small == 0);
+    case Verb::cancel:
+      return model.cancel(op.actor, op.number);
+    case Verb::answer:
+      return model.answer(op.actor, (op.small & 1) != 0, (op.small & 2) != 0);
+    default:
+      return model.set_attention(op.actor, op.agent, op.amount);
+  }
+}
+
 Answer said(Model& model, const Operation& op) {
   switch (op.verb) {
     case Verb::add:
-      return model.add(op.actor, op.agent, uint32_t(op.amount), op.small != 0);
+      return model.add(op.actor, op.agent, uint32_t(op.amount), AgentKind(op.small));
     case Verb::revoke:
       return model.revoke(op.actor, op.agent);
     case Verb::create_space:
@@ -110,6 +133,28 @@ Answer said(Model& model, const Operation& op) {
       return model.give_back(op.agent, op.numbers);
     case Verb::send:
       return model.send(op.actor, op.agent, std::to_string(op.number));
+    case Verb::govern:
+    case Verb::repeal:
+    case Verb::trust:
+    case Verb::set_role:
+    case Verb::set_terms:
+    case Verb::steer:
+    case Verb::narrow:
+    case Verb::move:
+    case Verb::identify:
+    case Verb::admit:
+      return ruled(model, op);
+    case Verb::rate:
+    case Verb::start:
+    case Verb::return_task:
+    case Verb::declare_unknown:
+    case Verb::verify:
+    case Verb::cancel:
+    case Verb::answer:
+    case Verb::set_attention:
+      return worked(model, op);
+    case Verb::snapshot:
+      return {0, {model.count}};
     case Verb::reopen:
       model.reopen();
       return {};
@@ -143,6 +188,20 @@ bool answers_position(const Operation& op) {
     case Verb::complete:
     case Verb::judge:
     case Verb::declare:
+    case Verb::govern:
+    case Verb::trust:
+    case Verb::set_role:
+    case Verb::set_terms:
+    case Verb::steer:
+    case Verb::narrow:
+    case Verb::move:
+    case Verb::identify:
+    case Verb::rate:
+    case Verb::start:
+    case Verb::return_task:
+    case Verb::declare_unknown:
+    case Verb::verify:
+    case Verb::set_attention:
       return true;
     case Verb::commit_box:
     case Verb::give_back:

@@ -350,7 +350,7 @@ Answer Model::transfer(uint32_t actor, const std::vector<Transfer>& batch, bool 
   acting(actor);
   uint64_t largest = 0;
   for (const Transfer& t : batch) largest = std::max(largest, t.amount);
-  if (!permits(Action::transfer, 0, largest, false)) deny(actor);
+  if (!permits(Action::transfer, 0, largest, false) || labelled(actor)) deny(actor);
   for (const Transfer& t : batch) {
     if (t.arbiter != id_none && !same_view(actor, index_of(t.arbiter)))
       throw Refused{ErrorCode::unknown_agent};
@@ -399,7 +399,7 @@ Answer Model::transfer(uint32_t actor, const std::vector<Transfer>& batch, bool 
 Answer Model::settle(uint32_t actor, uint64_t hold, Settlement verdict, uint64_t amount) {
   expire();
   acting(actor);
-  if (!permits(Action::transfer, 0, amount, false)) deny(actor);
+  if (!permits(Action::transfer, 0, amount, false) || labelled(actor)) deny(actor);
   if (hold == 0 || hold > promises.size() || !sees(actor, promises[hold - 1]))
     throw Refused{ErrorCode::unknown_transfer};
   const Promise& promise = promises[hold - 1];

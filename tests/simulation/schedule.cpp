@@ -12,9 +12,9 @@ constexpr Unsynced modes[] = {Unsynced::none, Unsynced::all, Unsynced::random, U
 
 class Schedule {
  public:
-  Schedule(uint64_t seed, uint64_t operations, Tally& tally)
+  Schedule(uint64_t seed, uint64_t operations, Tally& tally, bool extended)
       : seed_(seed),
-        swarm_(Swarm::draw(seed, operations)),
+        swarm_(Swarm::draw(seed, operations, extended)),
         chooser_(mix64(seed ^ 0x6f7065726174696f), swarm_),
         random_(mix64(seed ^ 0x6661756c7473)),
         tally_(tally),
@@ -35,6 +35,7 @@ class Schedule {
   void apply(Operation op);
   void drain(uint64_t now_ns);
   void full(const Operation& op, const Model& before);
+  void count_dropped();
   void arm();
   void count_fault();
   void note_progress();
@@ -60,6 +61,7 @@ class Schedule {
   FaultName armed_ = FaultName::count_;
   bool crash_in_recovery_ = false;
   uint64_t fired_ = 0, seen_injected_ = 0, told_ = 0;
+  uint64_t counted_ = 0;     // records whose types were counted, as they were to be dropped
   uint64_t root_count_ = 0;  // the root when there were that many records
   Digest root_{};
   Sha256 trace_;
@@ -105,16 +107,7 @@ void Schedule::drain(uint64_t now_ns) {
     trace_.update({reinterpret_cast<const uint8_t*>(&given.number), sizeof given.number});
   }
   if (seen == expected) return;
-  std::string text = "handed out";
-  for (const auto& [name, list] : {std::pair("kernel", &seen), std::pair("model", &expected)}) {
-    text += std::string("\n  ") + name + ":";
-    for (const Given& given : list->given)
-      text += " " + std::to_string(given.worker) + (given.durable ? "/box " : "/task ") +
-              std::to_string(given.number) + " try " + std::to_string(given.attempt);
-    for (const auto& [agent, letters] : list->mail)
-      text += " mail " + std::to_string(agent) + " x" + std::to_string(letters.size());
-  }
-  throw Violation(text);
+  throw Violation(difference(seen, expected));
 }
 
 void Schedule::apply(Operation op) {
@@ -124,6 +117,7 @@ void Schedule::apply(Operation op) {
   std::optional<Model> before;
   if (armed_ == FaultName::no_space) before = model_;
   log_.push_back(op);
+  if (op.verb == Verb::compact) count_dropped();
   const Answer expected = op.verb == Verb::drain ? Answer{} : answer_of(model_, op);
   Answer given;
   try {
@@ -160,6 +154,18 @@ void Schedule::apply(Operation op) {
                     std::to_string(kernel_->journal().count()) + ", the model " +
                     std::to_string(model_.count));
   note_progress();
+}
+
+// The types of what may be gone when the next call returns. No fault meets it.
+void Schedule::count_dropped() {
+  const Fault fault = disk_->fault();
+  disk_->set({});
+  kernel_->flush();
+  counted_ = std::min(counted_, kernel_->journal().count());
+  counted_ = std::max(counted_, kernel_->journal().oldest());
+  count_records(*kernel_, tally_, counted_);
+  counted_ = kernel_->journal().count();
+  disk_->set(fault);
 }
 
 // There was no room: the kernel goes on from where its journal stands, and nothing else happened.
@@ -457,7 +463,8 @@ void Schedule::liveness() {
 Digest Schedule::finish() {
   check_state(*kernel_, model_);
   kernel_->flush();
-  const Digest root = check_merkle(*kernel_, tally_);
+  const Digest root = check_merkle(*kernel_, tally_, counted_);
+  check_history(*kernel_);
   const Digest state = kernel_->state_hash().all;
   tally_.records += model_.count;
   kernel_->close();
@@ -467,7 +474,9 @@ Digest Schedule::finish() {
   require(reader->state_hash().all == state, "the replayed state is another");
   // Closing may have added the count of refusals that had no record of their own.
   require(reader->journal().root_at(model_.count) == root, "the replayed root is another");
-  require(verify_journal(*image, {}).root == reader->journal().root(), "verify finds another root");
+  const KernelVerification verified = verify_disk(image, 1, nullptr);
+  require(verified.journal.root == reader->journal().root(), "verify finds another root");
+  require(verified.state.all == state, "verify finds another state");
   trace_.update(root).update(state);
   return trace_.finish();
 }
@@ -483,8 +492,8 @@ Digest Schedule::run() {
 
 }  // namespace
 
-Digest run_schedule(uint64_t seed, uint64_t operations, Tally& tally) {
-  return Schedule(seed, operations, tally).run();
+Digest run_schedule(uint64_t seed, uint64_t operations, Tally& tally, bool extended) {
+  return Schedule(seed, operations, tally, extended).run();
 }
 
 }  // namespace hanse::simulation
