@@ -29,7 +29,7 @@ WANTED = 0.98
 SURVIVED = "SURVIVED"
 
 SUITES = {
-    "journal": "Journal*:DamagedLog*:Disk*:Merkle*:LogScan*:Extent*",
+    "journal": "Journal*:Damaged*:Disk*:Merkle*:LogScan*:Extent*",
     "ledger": "Ledger*:Transfer*:Hold*:Budget*:Limits*",
     "task": "Task*",
     "kernel": "Kernel*:Task*:Durable*:Snapshot*",

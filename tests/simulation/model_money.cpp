@@ -185,6 +185,7 @@ Answer Model::set_budget(uint32_t actor, uint32_t agent, UnitId unit, uint64_t l
   expire();
   acting(actor);
   if (require_within(actor, agent) == actor) throw Refused{ErrorCode::not_permitted};
+  if (labelled(actor)) deny(actor);
   const bool fresh = ceilings.count({agent, unit}) == 0;
   Ceiling& ceiling = ceilings[{agent, unit}];
   ceiling.limit = limit;

@@ -78,8 +78,8 @@ bool Model::label_flow(uint32_t from, uint32_t to) {
   if (!labelled(from) || from == to) return true;
   if (label_ends(from, to)) return false;
   const auto next = uint8_t(agents[from].hops + 1);
-  const bool nearer = labelled(to) && agents[to].hops < next;
-  if (to == 0 || nearer || agents[to].source) return true;
+  const bool farther = labelled(to) && agents[to].hops >= next;
+  if (to == 0 || farther || agents[to].source) return true;
   agents[to].hops = next;
   commit();
   return true;

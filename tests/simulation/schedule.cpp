@@ -89,7 +89,7 @@ void Schedule::open_first() {
   note_progress();
 }
 
-// What the kernel has promised is on disk so far, and the root that it may never change.
+// What the kernel has promised is on disk so far, and the root that stays.
 void Schedule::note_progress() {
   told_ = kernel_->durable_count();
   if (told_ == root_count_) return;
@@ -103,9 +103,8 @@ void Schedule::drain(uint64_t now_ns) {
   model_.now = now_ns;
   const HandedOut expected = model_.drain(kernel_->durable_count());
   const HandedOut seen = Performer(*kernel_).drain();
-  for (const Given& given : seen.given) {
+  for (const Given& given : seen.given)
     trace_.update({reinterpret_cast<const uint8_t*>(&given.number), sizeof given.number});
-  }
   if (seen == expected) return;
   throw Violation(difference(seen, expected));
 }
@@ -158,11 +157,11 @@ void Schedule::apply(Operation op) {
 
 // The types of what may be gone when the next call returns. No fault meets it.
 void Schedule::count_dropped() {
+  if (!kernel_->journal().status().poisoned.empty()) return;
   const Fault fault = disk_->fault();
   disk_->set({});
   kernel_->flush();
-  counted_ = std::min(counted_, kernel_->journal().count());
-  counted_ = std::max(counted_, kernel_->journal().oldest());
+  counted_ = std::max(std::min(counted_, model_.count), kernel_->journal().oldest());
   count_records(*kernel_, tally_, counted_);
   counted_ = kernel_->journal().count();
   disk_->set(fault);
@@ -414,11 +413,14 @@ void Schedule::liveness() {
     apply(std::move(op));
   };
   must({.verb = Verb::load_policy});
+  for (uint32_t agent = 1; agent < model_.agents.size(); ++agent)
+    if (model_.agents[agent].paused) must({.verb = Verb::steer, .agent = agent});
   must({.verb = Verb::drain});
   for (uint64_t task = 0; task < model_.jobs.size(); ++task) {
     Operation op{.verb = Verb::complete, .number = task};
     op.agent = 1'000'000 + uint32_t(task);
-    if (model_.jobs[task].state == TaskState::dispatched) must(op);
+    const TaskState was = model_.jobs[task].state;
+    if (was == TaskState::dispatched || was == TaskState::running) must(op);
     op = {.verb = Verb::judge, .number = task};
     op.other = model_.jobs[task].verified ? 0 : index_none;
     if (op.other == model_.jobs[task].worker) op.small = uint8_t(Verdict::withdraw);
