@@ -174,6 +174,13 @@ Answer answer_of(Model& model, const Operation& op) {
   }
 }
 
+void answer_until_stopped(Model& model, const Operation& op) {
+  try {
+    answer_of(model, op);
+  } catch (const StoppedAtCount&) {
+  }
+}
+
 bool answers_position(const Operation& op) {
   switch (op.verb) {
     case Verb::revoke:

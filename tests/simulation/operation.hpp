@@ -147,6 +147,9 @@ class Chooser {
 // What the model says to an operation, having done it.
 Answer answer_of(Model& model, const Operation& operation);
 
+// The same, where the model may be stopped on the way.
+void answer_until_stopped(Model& model, const Operation& operation);
+
 // The last number of its answer is the position of a record, and it waits for that.
 bool answers_position(const Operation& operation);
 

@@ -226,16 +226,13 @@ void Kernel::Inner::apply(const Envelope&, Position position, RedeliveredRecord&
 void Kernel::Inner::apply(const Envelope&, Position, RefusalsCountedRecord&) {}
 
 std::shared_ptr<const Program> Kernel::Inner::compile(std::string_view text,
-                                                      std::string_view schema,
-                                                      uint32_t known) const {
-  const auto find = [this](std::string_view name) {
-    if (!name.starts_with('#')) return agents.find(name);
-    const AgentId id = std::strtoull(std::string(name.substr(1)).c_str(), nullptr, 10);
-    return agents.contains(id) ? index_of(id) : index_none;
-  };
-  const auto resolve = [&](std::string_view, std::string_view name) {
-    const uint32_t agent = find(name);
-    return agent < known ? agent : index_none;
+                                                      std::string_view schema) const {
+  const auto resolve = [this](std::string_view, std::string_view name) {
+    if (name.starts_with('#')) {
+      const AgentId id = std::strtoull(std::string(name.substr(1)).c_str(), nullptr, 10);
+      return agents.contains(id) ? index_of(id) : index_none;
+    }
+    return agents.find(name);
   };
   return Program::compile(text, resolve, schema);
 }

@@ -84,7 +84,6 @@ void Kernel::Inner::apply(const Envelope&, Position, LessonRepealedRecord& recor
 
 void Kernel::Inner::adopt(uint64_t next_epoch) {
   program = compile(governance.composed(), governance.schema);
-  program_agents = agents.count();
   epoch = next_epoch;
   directory_version.fetch_add(1);
 }

@@ -40,25 +40,24 @@ void Governance::decode(SnapshotReader& in) {
 }
 
 void Kernel::Inner::encode_policy(SnapshotWriter& out) const {
-  out.put(epoch, program_agents);
-  governance.encode(out);
+  out.put(epoch);
+  if (governance.empty())
+    out.put(governance.loaded);
+  else
+    governance.encode(out);
 }
 
 // Version 1 knew the loaded rules alone.
 void Kernel::Inner::decode_policy(SnapshotReader& in, uint16_t version) {
   in.take(epoch);
-  if (version > 1) {
-    in.take(program_agents);
-    return governance.decode(in);
-  }
+  if (version > 1) return governance.decode(in);
   in.take(governance.loaded);
   in.expect_end();
-  program_agents = agents.count();
 }
 
 // After the program's parts were decoded: what follows from governance and the ledger.
 void Kernel::Inner::restore_policy() {
-  program = compile(governance.composed(), governance.schema, program_agents);
+  program = compile(governance.composed(), governance.schema);
   any_untrusted = std::ranges::any_of(governance.distances,
                                       [](uint8_t distance) { return distance != label_trusted; });
   for (HoldId id = 1; id <= ledger.hold_count(); ++id) {

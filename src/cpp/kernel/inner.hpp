@@ -101,7 +101,6 @@ struct Kernel::Inner {
   Governance governance;
   std::shared_ptr<const Program> program;  // of governance
   uint64_t epoch = 0;
-  uint32_t program_agents = 1;  // there were so many when it was compiled: names are looked up then
   GenesisRecord genesis;
   uint64_t last_time_ns = 0;
   ByteWriter record_bytes;                              // reused by every command
@@ -172,6 +171,7 @@ struct Kernel::Inner {
   uint64_t write_snapshot(const JournalStart& start, const Digest& root) const;
   SnapshotInfo snapshot();
   CompactionInfo compact(Position keep_from, uint32_t snapshots);
+  static KernelOptions quiet(const KernelOptions& live);
   void drop_old_snapshots();
   void write_floor(const LogFloor& floor);
   Position retained_from() const;
@@ -307,9 +307,7 @@ struct Kernel::Inner {
   void apply(const Envelope&, Position, LabelChangedRecord&);  // labels.cpp
   void release_slot(const Task& task, uint32_t space, uint32_t agent, uint32_t offer);
   void settle_task(uint32_t task, HoldState state);
-  // `known`: agents from there on were not there when the text was adopted.
-  std::shared_ptr<const Program> compile(std::string_view text, std::string_view schema = {},
-                                         uint32_t known = index_none) const;
+  std::shared_ptr<const Program> compile(std::string_view text, std::string_view schema = {}) const;
 
   // --- labels.cpp
   uint8_t distance_of(uint32_t agent) const;

@@ -36,12 +36,8 @@ void Kernel::Inner::begin_history() {
   std::vector<uint64_t> counts = list_snapshots(*disk);
   for (const uint64_t count : counts | std::views::reverse) {
     if (count < journal->oldest()) continue;
-    KernelOptions quiet = options;
-    quiet.read_only = true;
-    quiet.background = false;
-    quiet.latents = {};
     Inner then;
-    then.prepare(quiet, disk);
+    then.prepare(quiet(options), disk);
     then.capabilities.fold_later();
     try {
       then.restore(count);

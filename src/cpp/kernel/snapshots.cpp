@@ -23,11 +23,7 @@ constexpr uint32_t section_mask_all = 0xffe;  // every number from 1 to 11
 class Folding {
  public:
   Folding(const KernelOptions& live, std::shared_ptr<Disk> disk) {
-    KernelOptions options = live;
-    options.read_only = true;
-    options.background = false;
-    options.latents = {};
-    inner_.prepare(options, std::move(disk));
+    inner_.prepare(Kernel::Inner::quiet(live), std::move(disk));
     // A graph would be made for nobody: nothing is searched here.
     inner_.capabilities.fold_later();
   }
@@ -89,6 +85,17 @@ class Folding {
 
 }  // namespace
 
+// Of a state that nobody talks to: it has no threads, and boxes for no one.
+KernelOptions Kernel::Inner::quiet(const KernelOptions& live) {
+  KernelOptions options = live;
+  options.read_only = true;
+  options.background = false;
+  options.latents = {};
+  options.mailbox.ring_count_max = 1;
+  options.shard_count = 1;
+  return options;
+}
+
 // --- to bytes and back
 
 uint64_t Kernel::Inner::write_snapshot(const JournalStart& start, const Digest& root) const {
@@ -104,7 +111,8 @@ uint64_t Kernel::Inner::write_snapshot(const JournalStart& start, const Digest& 
   });
   put(agent, hashes.agent, agents);
   put(capability, hashes.capability, capabilities);
-  file.add(policy, policy_section_version, hashes.policy,
+  // The older form says all there is to say, and older readers know it, while nothing was governed.
+  file.add(policy, governance.empty() ? 1 : policy_section_version, hashes.policy,
            [&](SnapshotWriter& out) { encode_policy(out); });
   put(SnapshotSection::ledger, hashes.ledger, this->ledger);
   put(task, hashes.task, tasks);
