@@ -17,6 +17,8 @@ constexpr Seed kept[] = {
     {5, "the same, and the batch was damaged"},
     {12, "the seal of a segment, whose sync had failed, was taken for its own proof"},
     {24, "the same, found when opening for writing"},
+    {1221, "the snapshot of the first record kept went on in the segment before, which was dropped",
+     true},
 };
 
 TEST(Simulation, HoldsForTheSeedsThatOnceFailed) {

@@ -177,17 +177,20 @@ bool Model::may_approve(uint32_t human, const Job& job) const {
 }
 
 Answer Model::answer(uint32_t human, bool allow, bool stale) {
+  // What they were shown may fall due just as they answer.
+  uint64_t answer_by = UINT64_MAX;
+  for (const Job& job : jobs)
+    if (job.state == TaskState::offered && may_approve(human, job))
+      answer_by = std::min(answer_by, job.answer_by);
   expire();
   acting(human);
   Answer said;
   bool asked_others = false;
-  uint64_t answer_by = UINT64_MAX;
   for (uint64_t task = 0; task < jobs.size(); ++task) {
     if (jobs[task].state != TaskState::offered) continue;
     asked_others = true;
     if (!may_approve(human, jobs[task])) continue;
     said.values.push_back(task);
-    answer_by = std::min(answer_by, jobs[task].answer_by);
   }
   if (said.values.empty() && agents[human].kind != AgentKind::human)
     throw Refused{ErrorCode::policy_denied};

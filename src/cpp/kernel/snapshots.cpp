@@ -183,6 +183,12 @@ JournalStart Kernel::Inner::restore(uint64_t count) {
   const std::string path = snapshot_path(count);
   const auto file = disk->open(path, OpenMode::read);
   const SnapshotHeader header = read_snapshot_header(*file, path);
+  // With the newest snapshot alone to rely on, an older one may have lost what it goes on with.
+  if (!disk->exists(segment_name(header.start.segment)))
+    throw Error(
+        ErrorCode::corrupt, path,
+        "offset 0: it goes on in " + segment_name(header.start.segment) + ", which is not there", 0,
+        count);
   JournalStart start{header.start, header.frontier, {}};
   uint32_t seen = 0;
   for (const SectionEntry& entry : header.sections) {
@@ -252,11 +258,13 @@ SnapshotInfo Kernel::Inner::snapshot() {
   return info;
 }
 
-// The newest few, and the one from which what is left of the records can be folded.
+// The newest few, and the one from which what is left of the records can be folded; none that goes
+// on with records that were dropped.
 void Kernel::Inner::drop_old_snapshots() {
   const std::vector<uint64_t> counts = list_snapshots(*disk);
-  for (size_t i = snapshots_kept; i < counts.size(); ++i) {
-    if (counts[i] == journal->oldest() && counts[i] != 0) continue;
+  const Position oldest = journal->oldest();
+  for (size_t i = 0; i < counts.size(); ++i) {
+    if (i < snapshots_kept ? counts[i] >= oldest : counts[i] == oldest && oldest != 0) continue;
     disk->remove(snapshot_path(counts[i]));
     disk->sync_directory(snapshot_directory);
   }
@@ -270,7 +278,8 @@ void Kernel::Inner::write_floor(const LogFloor& floor) {
     if (count > floor.position) continue;
     auto next = std::make_unique<Folding>(options, disk);
     if (!next->begin_with(count)) continue;
-    if (count == floor.position) return;
+    // One that goes on behind the end of the segment before is written again.
+    if (count == floor.position && next->log().segment == floor.segment) return;
     folding = std::move(next);
     break;
   }
