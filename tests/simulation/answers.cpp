@@ -72,7 +72,27 @@ Answer worked(Model& model, const Operation& op) {
   }
 }
 
+Answer paid(Model& model, const Operation& op) {
+  switch (op.verb) {
+    case Verb::fund:
+      return model.fund(op.agent, op.amount, op.unit);
+    case Verb::set_rate:
+      return model.set_rate(op.unit, op.small, op.amount);
+    case Verb::open_account:
+      return model.open_account(op.agent, op.unit, op.small);
+    case Verb::set_budget:
+      return model.set_budget(op.actor, op.agent, op.unit, op.amount);
+    case Verb::transfer:
+      return model.transfer(op.actor, op.transfers, op.atomic);
+    default:
+      return model.settle(op.actor, op.number, Settlement(op.small), op.amount);
+  }
+}
+
 Answer said(Model& model, const Operation& op) {
+  if (is_rule(op.verb)) return ruled(model, op);
+  if (is_work(op.verb)) return worked(model, op);
+  if (op.verb >= Verb::fund && op.verb <= Verb::settle) return paid(model, op);
   switch (op.verb) {
     case Verb::add:
       return model.add(op.actor, op.agent, uint32_t(op.amount), AgentKind(op.small));
@@ -92,18 +112,6 @@ Answer said(Model& model, const Operation& op) {
     }
     case Verb::load_policy:
       return model.load_policy(uint32_t(op.number));
-    case Verb::fund:
-      return model.fund(op.agent, op.amount, op.unit);
-    case Verb::set_rate:
-      return model.set_rate(op.unit, op.small, op.amount);
-    case Verb::open_account:
-      return model.open_account(op.agent, op.unit, op.small);
-    case Verb::set_budget:
-      return model.set_budget(op.actor, op.agent, op.unit, op.amount);
-    case Verb::transfer:
-      return model.transfer(op.actor, op.transfers, op.atomic);
-    case Verb::settle:
-      return model.settle(op.actor, op.number, Settlement(op.small), op.amount);
     case Verb::dispatch:
     case Verb::dispatch_begin:
       return model.dispatch(op.actor, op.orders[0]);
@@ -133,26 +141,6 @@ Answer said(Model& model, const Operation& op) {
       return model.give_back(op.agent, op.numbers);
     case Verb::send:
       return model.send(op.actor, op.agent, std::to_string(op.number));
-    case Verb::govern:
-    case Verb::repeal:
-    case Verb::trust:
-    case Verb::set_role:
-    case Verb::set_terms:
-    case Verb::steer:
-    case Verb::narrow:
-    case Verb::move:
-    case Verb::identify:
-    case Verb::admit:
-      return ruled(model, op);
-    case Verb::rate:
-    case Verb::start:
-    case Verb::return_task:
-    case Verb::declare_unknown:
-    case Verb::verify:
-    case Verb::cancel:
-    case Verb::answer:
-    case Verb::set_attention:
-      return worked(model, op);
     case Verb::snapshot:
       return {0, {model.count}};
     case Verb::reopen:

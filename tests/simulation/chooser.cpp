@@ -441,32 +441,13 @@ Operation Chooser::next(const Model& model, uint64_t now_ns, bool single_records
     case Verb::give_back:
       fill_box(model, op);
       break;
-    case Verb::govern:
-    case Verb::repeal:
-    case Verb::trust:
-    case Verb::set_role:
-    case Verb::set_terms:
-    case Verb::steer:
-    case Verb::narrow:
-    case Verb::move:
-    case Verb::identify:
-    case Verb::admit:
-    case Verb::snapshot:
-    case Verb::compact:
-      fill_rules(model, op);
-      break;
-    case Verb::rate:
-    case Verb::start:
-    case Verb::return_task:
-    case Verb::declare_unknown:
-    case Verb::verify:
-    case Verb::cancel:
-    case Verb::answer:
-    case Verb::set_attention:
-      fill_work(model, op);
-      break;
     default:
-      fill_people(model, op);
+      if (is_rule(op.verb) || op.verb == Verb::snapshot || op.verb == Verb::compact)
+        fill_rules(model, op);
+      else if (is_work(op.verb))
+        fill_work(model, op);
+      else
+        fill_people(model, op);
       break;
   }
   return op;

@@ -71,6 +71,12 @@ enum class Verb : uint8_t {
       count_
 };
 constexpr size_t verb_count = size_t(Verb::count_);
+constexpr bool is_rule(Verb verb) {
+  return verb >= Verb::govern && verb <= Verb::admit && verb != Verb::rate;
+}
+constexpr bool is_work(Verb verb) {
+  return verb == Verb::rate || (verb >= Verb::start && verb <= Verb::set_attention);
+}
 const char* verb_name(Verb verb);
 
 struct Operation {

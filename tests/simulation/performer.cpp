@@ -308,6 +308,8 @@ Answer Performer::send(const Operation& op) {
 
 Answer Performer::perform(const Operation& op) {
   try {
+    if (is_rule(op.verb)) return op.verb < Verb::rate ? rules(op) : delegation(op);
+    if (is_work(op.verb)) return op.verb == Verb::answer ? answer(op) : work(op);
     switch (op.verb) {
       case Verb::add:
       case Verb::revoke:
@@ -342,28 +344,6 @@ Answer Performer::perform(const Operation& op) {
         return {0, {kernel_.tick()}};
       case Verb::send:
         return send(op);
-      case Verb::govern:
-      case Verb::repeal:
-      case Verb::trust:
-      case Verb::set_role:
-      case Verb::set_terms:
-        return rules(op);
-      case Verb::steer:
-      case Verb::narrow:
-      case Verb::move:
-      case Verb::identify:
-      case Verb::admit:
-        return delegation(op);
-      case Verb::rate:
-      case Verb::start:
-      case Verb::return_task:
-      case Verb::declare_unknown:
-      case Verb::verify:
-      case Verb::cancel:
-      case Verb::set_attention:
-        return work(op);
-      case Verb::answer:
-        return answer(op);
       case Verb::snapshot:
         return {0, {kernel_.snapshot().count}};
       case Verb::compact:
