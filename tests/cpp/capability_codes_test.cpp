@@ -69,6 +69,41 @@ TEST(CapabilityCodes, EveryKernelMultipliesExactly) {
   }
 }
 
+TEST(CapabilityCodes, EveryKernelKeepsTheBestOfAPoolInOrder) {
+  struct alignas(64) Pool {
+    PoolEntry places[96];
+  };
+  for (const CpuLevel level : levels_here()) {
+    Random random(11);
+    for (const uint32_t size : {8u, 16u, 64u, 96u}) {
+      Pool pool = {};
+      std::vector<uint64_t> all;
+      for (uint32_t round = 0; round < 60; ++round) {
+        float scores[40];
+        uint32_t slots[40];
+        const auto count = uint32_t(random.below(41));
+        const std::vector<uint64_t> before(&pool.places[0].key, &pool.places[0].key + size);
+        for (uint32_t i = 0; i < count; ++i) {
+          // Few values, so that many are equal, of either sign.
+          scores[i] = float(int(random.below(9)) - 4) / 4;
+          slots[i] = round * 40 + i;
+          all.push_back(PoolEntry::of(scores[i], slots[i]).key);
+        }
+        const uint32_t best =
+            code_kernels(level).fill_pool({pool.places, size, scores, slots, count});
+        std::sort(all.begin(), all.end(), std::greater());
+        all.resize(size);
+        uint32_t changed = size;
+        for (uint32_t i = size; i-- > 0;) {
+          ASSERT_EQ(pool.places[i].key, all[i]) << "place " << i << " of " << size;
+          if (all[i] != before[i]) changed = i;
+        }
+        EXPECT_EQ(best, changed);
+      }
+    }
+  }
+}
+
 TEST(CapabilityCodes, AScanFindsNearlyAllOfTheBest) {
   for (const uint32_t dim : {16u, 17u, 100u, 384u, 4096u}) {
     CodeTable codes(dim, {1, cpu_level()});

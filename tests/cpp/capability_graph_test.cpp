@@ -20,12 +20,13 @@ struct Built {
     out.resize(answer.count);
     return out;
   }
-  double recall(const RowMask& mask = {}, uint32_t width = 64) {
+  double recall(const RowMask& mask = {}, uint32_t width = 64, bool post_filter = false) {
     uint32_t found = 0, wanted = 0;
     for (uint32_t i = 0; i < 50; ++i) {
       const std::vector<float> vector = clusters.next();
       const auto truth = best_rows(rows, vector, 10, mask);
-      const auto out = search(vector, {.mask = mask, .keep = 20, .width = width});
+      const auto out =
+          search(vector, {.mask = mask, .post_filter = post_filter, .keep = 20, .width = width});
       for (const Candidate8& candidate : out) {
         EXPECT_TRUE(rows.contains(candidate.row));
         EXPECT_TRUE(mask.test(candidate.row));
@@ -112,8 +113,11 @@ TEST(CapabilityGraph, AMaskedWalkFindsOnlyTheFeasibleAndNearlyAllOfTheBest) {
     for (uint32_t row = 0; row < 6000; ++row)
       if (built.clusters.random.chance(of_1000)) words[row / 64] |= uint64_t(1) << (row % 64);
     EXPECT_GE(built.recall({words.data(), 94}, 128), 0.92) << of_1000 << " of 1000";
+    EXPECT_GE(built.recall({words.data(), 94}, 128'000 / of_1000, true), 0.92) << of_1000;
   }
   const std::vector<uint64_t> none(94);
+  EXPECT_TRUE(built.search(built.clusters.next(), {.mask = {none.data(), 94}, .post_filter = true})
+                  .empty());
   EXPECT_TRUE(built.search(built.clusters.next(), {.mask = {none.data(), 94}}).empty());
 }
 

@@ -91,8 +91,8 @@ void panel_dots_avx2(const uint8_t* panels, const int8_t* const* queries, uint32
 }  // namespace
 
 const CodeKernels code_kernels_avx2 = {
-    CpuLevel::avx2, "avx2",          sign_scores_popcount, dots_avx2,
-    row_dots_avx2,  panel_dots_avx2, hadamard_blocks<Avx2>};
+    CpuLevel::avx2, "avx2",        sign_scores_popcount, fill_pool_plain,
+    dots_avx2,      row_dots_avx2, panel_dots_avx2,      hadamard_blocks<Avx2>};
 
 const CodeKernels* const code_kernels_native[] = {&code_kernels_avx2, &code_kernels_vnni, nullptr};
 

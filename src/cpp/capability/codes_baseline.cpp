@@ -30,7 +30,7 @@ void sign_scores_plain(const SignJob& job) { sign_scores_by_word(job, ones); }
 }  // namespace
 
 const CodeKernels code_kernels_baseline = {
-    CpuLevel::baseline, "baseline",       sign_scores_plain,     dots_plain,
-    row_dots_plain,     panel_dots_plain, hadamard_blocks<Plain>};
+    CpuLevel::baseline, "baseline",     sign_scores_plain, fill_pool_plain,
+    dots_plain,         row_dots_plain, panel_dots_plain,  hadamard_blocks<Plain>};
 
 }  // namespace hanse

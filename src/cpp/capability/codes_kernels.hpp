@@ -5,6 +5,7 @@
 // header holds plain data only.
 #pragma once
 
+#include <bit>
 #include <cstdint>
 
 #include "base/cpu.hpp"
@@ -40,11 +41,44 @@ struct SignJob {
   float* scores_out;  // [count]
 };
 
+// A place of the pool of a walk, ordered by one comparison: the score, then the slot, then whether
+// its edges were followed. 0 is an empty place.
+struct PoolEntry {
+  uint64_t key;
+
+  static PoolEntry of(float score, uint32_t slot) {
+    auto bits = std::bit_cast<uint32_t>(score);
+    bits ^= bits >> 31 ? UINT32_MAX : uint32_t(1) << 31;
+    return {uint64_t(bits) << 32 | slot << 1};
+  }
+  bool empty() const { return key == 0; }
+  uint32_t slot() const { return uint32_t(key) >> 1; }
+  bool followed() const { return (key & 1) != 0; }
+  float score() const {
+    auto bits = uint32_t(key >> 32);
+    bits ^= bits >> 31 ? uint32_t(1) << 31 : UINT32_MAX;
+    return std::bit_cast<float>(bits);
+  }
+};
+
+constexpr uint32_t pool_unit = 8;  // the size of a pool is a multiple of it
+
+// Puts `count` slots into a pool that is sorted best first; what falls over its end is lost.
+struct PoolJob {
+  PoolEntry* pool;  // [size], 64-byte aligned, empty places last
+  uint32_t size;
+  const float* scores;    // [count]
+  const uint32_t* slots;  // [count], none of which is in the pool
+  uint32_t count;
+};
+
 struct CodeKernels {
   CpuLevel level;
   const char* name;
   // Estimates from sign codes.
   void (*sign_scores)(const SignJob& job);
+  // -> the best place that one of them took; job.size if none did.
+  uint32_t (*fill_pool)(const PoolJob& job);
   // Inner products of int8 `query` with rows stored with 128 added, less nothing: the caller takes
   // 128 * sum(query) away. dim is a multiple of 64, everything 64-byte aligned.
   void (*dots)(const int8_t* query, const uint8_t* const* rows, uint32_t count, uint32_t dim,

@@ -39,6 +39,26 @@ inline void sign_scores_popcount(const SignJob& job) {
   sign_scores_by_word(job, [](uint64_t word) { return __builtin_popcountll(word); });
 }
 
+// No branch depends on where a key belongs: it could not be foretold.
+inline uint32_t fill_pool_plain(const PoolJob& job) {
+  PoolEntry* pool = job.pool;
+  uint32_t best = job.size;
+  for (uint32_t i = 0; i < job.count; ++i) {
+    const PoolEntry entry = PoolEntry::of(job.scores[i], job.slots[i]);
+    if (entry.key <= pool[job.size - 1].key) continue;
+    uint32_t low = 0;
+    for (uint32_t left = job.size; left > 0;) {
+      const uint32_t half = (left + 1) / 2;
+      low += pool[low + half - 1].key > entry.key ? half : 0;
+      left -= half;
+    }
+    __builtin_memmove(pool + low + 1, pool + low, (job.size - 1 - low) * sizeof(PoolEntry));
+    pool[low] = entry;
+    best = low < best ? low : best;
+  }
+  return best;
+}
+
 inline void dots_plain(const int8_t* query, const uint8_t* const* rows, uint32_t count,
                        uint32_t dim, int32_t* dots_out) {
   for (uint32_t i = 0; i < count; ++i) {

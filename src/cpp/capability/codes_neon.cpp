@@ -53,8 +53,8 @@ void row_dots_neon(const uint8_t* row, const int8_t* const* queries, uint32_t co
 }  // namespace
 
 const CodeKernels code_kernels_neon = {
-    CpuLevel::neon, "neon",           sign_scores_popcount, dots_neon,
-    row_dots_neon,  panel_dots_plain, hadamard_blocks<Neon>};
+    CpuLevel::neon, "neon",        sign_scores_popcount, fill_pool_plain,
+    dots_neon,      row_dots_neon, panel_dots_plain,     hadamard_blocks<Neon>};
 
 const CodeKernels* const code_kernels_native[] = {&code_kernels_neon, nullptr};
 

@@ -113,6 +113,57 @@ void sign_scores_vnni(const SignJob& job) {
   });
 }
 
+__m512i keys_of(__m256 scores, __m256i slots) {
+  const __m256i bits = _mm256_castps_si256(scores);
+  const __m256i top = _mm256_set1_epi32(INT32_MIN);
+  const __m256i turned = _mm256_xor_si256(bits, _mm256_or_si256(_mm256_srai_epi32(bits, 31), top));
+  return _mm512_or_si512(_mm512_slli_epi64(_mm512_cvtepu32_epi64(turned), 32),
+                         _mm512_cvtepu32_epi64(_mm256_slli_epi32(slots, 1)));
+}
+
+// With a sorted from the greatest down, what is at i afterwards is max(a[i], min(a[i - 1], key)):
+// from the end on, eight places at a time, up to where the key belongs. -> that place.
+uint32_t insert(__m512i* pool, uint32_t last, uint64_t key) {
+  const __m512i keys = _mm512_set1_epi64(int64_t(key));
+  __m512i here = pool[last];
+  for (uint32_t at = last;; --at) {
+    const __mmask8 less = _mm512_cmplt_epu64_mask(here, keys);
+    if (at == 0 || less != 0xff) {
+      // A key that belongs to the first place of these eight has a greater one before it.
+      const __m512i before = _mm512_maskz_alignr_epi64(0xfe, here, here, 7);
+      const __m512i moved = _mm512_mask_mov_epi64(_mm512_min_epu64(before, keys), 1, keys);
+      pool[at] = _mm512_max_epu64(here, moved);
+      return at * 8 + uint32_t(8 - __builtin_popcount(less));
+    }
+    const __m512i above = pool[at - 1];
+    pool[at] = _mm512_max_epu64(here, _mm512_min_epu64(_mm512_alignr_epi64(here, above, 7), keys));
+    here = above;
+  }
+}
+
+uint32_t fill_pool_avx512(const PoolJob& job) {
+  auto* pool = reinterpret_cast<__m512i*>(job.pool);
+  const uint32_t last = job.size / pool_unit - 1;
+  uint32_t best = job.size;
+  for (uint32_t i = 0; i < job.count; i += 8) {
+    const __mmask8 some =
+        job.count - i >= 8 ? __mmask8(0xff) : __mmask8((1u << (job.count - i)) - 1);
+    const __m512i keys = keys_of(_mm256_maskz_loadu_ps(some, job.scores + i),
+                                 _mm256_maskz_loadu_epi32(some, job.slots + i));
+    const __m512i worst = _mm512_set1_epi64(int64_t(job.pool[job.size - 1].key));
+    alignas(64) uint64_t each[8];
+    _mm512_store_si512(each, keys);
+    for (uint32_t better = _mm512_mask_cmpgt_epu64_mask(some, keys, worst); better != 0;
+         better &= better - 1) {
+      const uint64_t key = each[__builtin_ctz(better)];
+      if (key <= job.pool[job.size - 1].key) continue;
+      const uint32_t place = insert(pool, last, key);
+      best = place < best ? place : best;
+    }
+  }
+  return best;
+}
+
 // Four products at once with what stays the same: a query with rows, or a row with queries.
 template <class Stays, class Comes, class Product>
 void products(const Stays* stays, const Comes* const* comes, uint32_t count, uint32_t dim,
@@ -204,7 +255,7 @@ void panel_dots_vnni(const uint8_t* panels, const int8_t* const* queries, uint32
 }  // namespace
 
 const CodeKernels code_kernels_vnni = {
-    CpuLevel::avx512, "avx512 vnni",   sign_scores_vnni,       dots_vnni,
-    row_dots_vnni,    panel_dots_vnni, hadamard_blocks<Avx512>};
+    CpuLevel::avx512, "avx512 vnni", sign_scores_vnni, fill_pool_avx512,
+    dots_vnni,        row_dots_vnni, panel_dots_vnni,  hadamard_blocks<Avx512>};
 
 }  // namespace hanse

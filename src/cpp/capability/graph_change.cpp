@@ -198,10 +198,9 @@ void GraphChange::insert(uint32_t slot) {
     GraphWalk walk(codes_, parts_, options_.degree, memory_);
     walk.run(memory_.query, {}, options_.build_width, options_.build_width, UINT32_MAX);
     memory_.slots.clear();
-    for (uint32_t i = 0; i < walk.size(); ++i) {
-      const uint32_t found = memory_.pool[i].slot();
-      if (found != slot && parts_.is_node(found)) memory_.slots.push_back(found);
-    }
+    for (const PoolEntry entry : walk.found())
+      if (entry.slot() != slot && parts_.is_node(entry.slot()))
+        memory_.slots.push_back(entry.slot());
   }
   measure(slot, memory_.near);
   choose(slot, memory_.near);

@@ -14,25 +14,6 @@ constexpr uint32_t degree_max = 64;
 constexpr uint32_t entry_count_max = 64;
 constexpr uint32_t width_max = 4096;
 
-// A place of the pool of a walk, ordered by one comparison: the score, then the slot, then whether
-// its edges were followed.
-struct PoolEntry {
-  uint64_t key;
-
-  static PoolEntry of(float score, uint32_t slot) {
-    auto bits = std::bit_cast<uint32_t>(score);
-    bits ^= bits >> 31 ? UINT32_MAX : uint32_t(1) << 31;
-    return {uint64_t(bits) << 32 | slot << 1};
-  }
-  uint32_t slot() const { return uint32_t(key) >> 1; }
-  bool followed() const { return (key & 1) != 0; }
-  float score() const {
-    auto bits = uint32_t(key >> 32);
-    bits ^= bits >> 31 ? uint32_t(1) << 31 : UINT32_MAX;
-    return std::bit_cast<float>(bits);
-  }
-};
-
 struct Near {
   float distance;  // squared
   uint32_t slot;
@@ -55,14 +36,17 @@ class AlignedBytes {
 };
 
 struct GraphScratch::Memory {
-  std::vector<uint64_t> visited;   // a bit a slot, all clear between walks
-  std::vector<uint32_t> seen;      // whose bits are set
-  std::vector<PoolEntry> pool;     // best first
-  std::vector<uint32_t> fresh[2];  // slots to be scored: of this hop and of the one before
-  std::vector<const uint8_t*> records[2];
+  std::vector<uint64_t> visited;  // bit slot + 1, all clear between walks
+  std::vector<uint32_t> seen;     // which were visited, where that is kept
+  AlignedBytes pool_bytes;        // PoolEntry, best first
+  static constexpr uint32_t lists = 2;
+  std::vector<uint32_t> fresh[lists];  // slots to be scored: of this hop and of those before
+  std::vector<const uint8_t*> records[lists];
   std::vector<float> scores;
   std::vector<uint32_t> bridges;  // infeasible neighbours of one hop
   ScanScratch scan;
+
+  PoolEntry* pool() const { return reinterpret_cast<PoolEntry*>(pool_bytes.data()); }
 
   // Of changes only.
   CodeQuery query;  // about the node that is inserted
@@ -147,10 +131,11 @@ class GraphWalk {
   GraphWalk(const GraphWalk&) = delete;
   GraphWalk& operator=(const GraphWalk&) = delete;
 
-  // Leaves the best `capacity` nodes in memory.pool. Follows the edges of the best `width`.
+  // Leaves the best nodes in the pool, `capacity` or a few more. Follows the edges of the best
+  // `width`.
   void run(const CodeQuery& query, const RowMask& mask, uint32_t width, uint32_t capacity,
            uint32_t visits_max);
-  uint32_t size() const { return size_; }  // of memory.pool
+  std::span<const PoolEntry> found() const;  // best first
   uint32_t hops() const { return hops_; }
   uint32_t visits() const { return visits_; }
   bool gave_up() const { return gave_up_; }
@@ -159,39 +144,38 @@ class GraphWalk {
   void start(const CodeQuery& query, uint32_t capacity);
   void follow(uint32_t slot);
   void follow_feasible(uint32_t slot, const RowMask& mask);
+  void fetch_records();
   void turn();
-  uint32_t score(uint32_t of, const CodeQuery& query, uint32_t capacity);
-  void fetch_edges(uint32_t from, uint32_t width) const;
-  uint32_t insert(PoolEntry entry, uint32_t capacity);
+  uint32_t score(const CodeQuery& query);
+  bool idle() const {
+    uint32_t sum = 0;
+    for (const uint32_t pending : pending_) sum += pending;
+    return sum == 0;
+  }
+  void fetch_edges(uint32_t slot) const;
   void forget();
 
-  bool visit(uint32_t slot) {
-    // What was added since the walk began is left to the next.
-    if (slot >= limit_) return false;
-    uint64_t& word = memory_.visited[slot / 64];
-    const uint64_t bit = uint64_t(1) << (slot % 64);
-    if ((word & bit) != 0) return false;
-    word |= bit;
-    return true;
+  // Edges name slots plus 1. Bit 0 is set always: the end of the edges, and what was added since
+  // the walk began, count as visited.
+  uint32_t known(uint32_t to) const { return to <= limit_ ? to : 0; }
+  bool visit(uint32_t to) {
+    uint64_t& word = memory_.visited[to / 64];
+    const uint64_t before = word;
+    word |= uint64_t(1) << (to % 64);
+    return (before >> (to % 64) & 1) == 0;
   }
-  void add_fresh(uint32_t slot) {
-    const uint8_t* record = codes_.record(slot);
-    __builtin_prefetch(record);
-    memory_.fresh[now_][fresh_] = slot;
-    memory_.records[now_][fresh_] = record;
-    ++fresh_;
-  }
+  void add_fresh(uint32_t to) { memory_.fresh[now_][fresh_++] = to - 1; }
 
   const CodeTable& codes_;
   const Graph::Parts& parts_;
   uint32_t degree_;
   Memory& memory_;
-  uint32_t now_ = 0;      // which of the two lists is filled
-  uint32_t fresh_ = 0;    // how many are in it
-  uint32_t pending_ = 0;  // and in the other
-  uint32_t limit_ = 0;    // slots that `visited` has bits for
+  uint32_t now_ = 0;                      // which of the lists is filled
+  uint32_t fresh_ = 0;                    // how many are in it
+  uint32_t pending_[Memory::lists] = {};  // and in the others
+  uint32_t limit_ = 0;                    // the last slot that `visited` has a bit for, plus 1
   uint32_t size_ = 0, hops_ = 0, visits_ = 0;
-  bool gave_up_ = false;
+  bool keeps_seen_ = false, gave_up_ = false;
 };
 
 }  // namespace hanse

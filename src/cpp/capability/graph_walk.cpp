@@ -11,20 +11,22 @@ namespace {
 // A hop that finds fewer feasible neighbours than this share of all goes on through the infeasible
 // ones (NaviX: the local selectivity decides).
 constexpr uint32_t crossing_share = 2;  // 1 / this
+// Up to here all bits of `visited` are cleared faster than those that were set are found.
+constexpr size_t visited_words_cleared = 4096;
 
 }  // namespace
 
-void GraphWalk::forget() {
-  for (const uint32_t slot : memory_.seen) memory_.visited[slot / 64] = 0;
-  memory_.seen.clear();
-}
-
 void GraphWalk::start(const CodeQuery& query, uint32_t capacity) {
-  const size_t words = codes_.slot_end() / 64 + 1;
+  limit_ = codes_.slot_end();
+  const size_t words = limit_ / 64 + 1;
   if (memory_.visited.size() < words) memory_.visited.resize(words + words / 2);
-  limit_ = uint32_t(words) * 64;
-  if (memory_.pool.size() < capacity + 1) memory_.pool.resize(capacity + 1);
-  const size_t room = std::max<size_t>(entry_count_max, size_t(degree_) * (degree_ + 1));
+  memory_.visited[0] = 1;
+  keeps_seen_ = words > visited_words_cleared;
+  size_ = (capacity + pool_unit - 1) / pool_unit * pool_unit;
+  memory_.pool_bytes.resize(size_ * sizeof(PoolEntry));
+  std::fill_n(memory_.pool(), size_, PoolEntry{0});
+  // One more than can be: a slot is written before it is known to be fresh.
+  const size_t room = std::max<size_t>(entry_count_max, size_t(degree_) * 2) + 1;
   if (memory_.scores.size() < room) {
     for (auto& fresh : memory_.fresh) fresh.resize(room);
     for (auto& records : memory_.records) records.resize(room);
@@ -33,87 +35,80 @@ void GraphWalk::start(const CodeQuery& query, uint32_t capacity) {
   }
   const uint32_t entry_count = parts_.entry_count.load(std::memory_order_acquire);
   for (uint32_t i = 0; i < entry_count; ++i) {
-    const uint32_t entry = parts_.entries[i].load(std::memory_order_acquire);
-    if (entry != 0 && visit(entry - 1)) add_fresh(entry - 1);
+    const uint32_t entry = known(parts_.entries[i].load(std::memory_order_acquire));
+    if (visit(entry)) add_fresh(entry);
   }
-  turn();
-  score(now_ ^ 1, query, capacity);
+  fetch_records();
+  for (uint32_t i = 1; i < Memory::lists; ++i) turn();
+  score(query);
 }
 
-// What was found waits for its codes; the other list is filled next.
+void GraphWalk::forget() {
+  std::vector<uint64_t>& visited = memory_.visited;
+  if (keeps_seen_)
+    for (const uint32_t slot : memory_.seen) visited[(slot + 1) / 64] = 0;
+  else
+    std::fill_n(visited.begin(), std::min<size_t>(visited.size(), limit_ / 64 + 1), 0);
+  memory_.seen.clear();
+}
+
+void GraphWalk::fetch_records() {
+  const uint32_t* slots = memory_.fresh[now_].data();
+  const uint8_t** records = memory_.records[now_].data();
+  for (uint32_t i = 0; i < fresh_; ++i) {
+    records[i] = codes_.record(slots[i]);
+    __builtin_prefetch(records[i]);
+  }
+}
+
+// What was found waits for its codes; another list is filled next.
 void GraphWalk::turn() {
   const std::vector<uint32_t>& slots = memory_.fresh[now_];
-  memory_.seen.insert(memory_.seen.end(), slots.begin(), slots.begin() + fresh_);
+  if (keeps_seen_) memory_.seen.insert(memory_.seen.end(), slots.begin(), slots.begin() + fresh_);
   visits_ += fresh_;
-  pending_ = std::exchange(fresh_, 0);
-  now_ ^= 1;
+  pending_[now_] = std::exchange(fresh_, 0);
+  now_ = (now_ + 1) % Memory::lists;
 }
 
-// Best first; the one pushed over the end is lost. -> where it went.
-uint32_t GraphWalk::insert(PoolEntry entry, uint32_t capacity) {
-  PoolEntry* pool = memory_.pool.data();
-  // No branch depends on a comparison: they could not be foretold.
-  uint32_t low = 0;
-  for (uint32_t left = size_; left > 0;) {
-    const uint32_t half = (left + 1) / 2;
-    low += pool[low + half - 1].key > entry.key ? half : 0;
-    left -= half;
-  }
-  if (low == capacity) return low;
-  const uint32_t moved = std::min(size_, capacity - 1) - low;
-  std::memmove(pool + low + 1, pool + low, moved * sizeof(PoolEntry));
-  pool[low] = entry;
-  size_ = std::min(size_ + 1, capacity);
-  return low;
+// Of the list that has waited longest. -> the best place that a new entry took.
+uint32_t GraphWalk::score(const CodeQuery& query) {
+  const uint32_t of = (now_ + 1) % Memory::lists;
+  const uint32_t count = std::exchange(pending_[of], 0);
+  codes_.sign_scores(query, memory_.records[of].data(), count, memory_.scores.data());
+  return codes_.kernels_.fill_pool(
+      {memory_.pool(), size_, memory_.scores.data(), memory_.fresh[of].data(), count});
 }
 
-// -> the best place that a new entry took.
-uint32_t GraphWalk::score(uint32_t of, const CodeQuery& query, uint32_t capacity) {
-  const std::vector<uint32_t>& slots = memory_.fresh[of];
-  codes_.sign_scores(query, memory_.records[of].data(), pending_, memory_.scores.data());
-  uint32_t best = UINT32_MAX;
-  float worst = size_ == capacity ? memory_.pool[size_ - 1].score() : -INFINITY;
-  for (uint32_t i = 0; i < pending_; ++i) {
-    if (memory_.scores[i] <= worst) continue;
-    best = std::min(best, insert(PoolEntry::of(memory_.scores[i], slots[i]), capacity));
-    if (size_ == capacity) worst = memory_.pool[size_ - 1].score();
-  }
-  pending_ = 0;
-  return best;
+void GraphWalk::fetch_edges(uint32_t slot) const {
+  const auto* edges = parts_.edges_of(slot);
+  for (uint32_t at = 0; at < degree_; at += 16) __builtin_prefetch(edges + at);
 }
 
-// The edges of the two that will probably be followed next.
-void GraphWalk::fetch_edges(uint32_t from, uint32_t width) const {
-  uint32_t count = 0;
-  for (uint32_t i = from; i < std::min(size_, width) && count < 2; ++i) {
-    if (memory_.pool[i].followed()) continue;
-    const auto* edges = parts_.edges_of(memory_.pool[i].slot());
-    for (uint32_t at = 0; at < degree_; at += 16) __builtin_prefetch(edges + at);
-    ++count;
-  }
-}
-
+// Half of the neighbours were visited before, and which can't be foretold: so there is no branch.
 void GraphWalk::follow(uint32_t slot) {
   const std::atomic<uint32_t>* edges = parts_.edges_of(slot);
+  uint32_t* fresh = memory_.fresh[now_].data();
+  uint32_t count = 0;
   for (uint32_t i = 0; i < degree_; ++i) {
-    const uint32_t to = edges[i].load(std::memory_order_acquire);
-    if (to == 0) return;
-    if (visit(to - 1)) add_fresh(to - 1);
+    const uint32_t to = known(edges[i].load(std::memory_order_acquire));
+    fresh[count] = to - 1;
+    count += visit(to);
   }
+  fresh_ = count;
 }
 
 void GraphWalk::follow_feasible(uint32_t slot, const RowMask& mask) {
   const std::atomic<uint32_t>* edges = parts_.edges_of(slot);
   uint32_t count = 0, bridge_count = 0;
   for (; count < degree_; ++count) {
-    const uint32_t to = edges[count].load(std::memory_order_acquire);
+    const uint32_t to = known(edges[count].load(std::memory_order_acquire));
     if (to == 0) break;
-    if (!visit(to - 1)) continue;
+    if (!visit(to)) continue;
     if (mask.test(codes_.row_of(to - 1))) {
-      add_fresh(to - 1);
+      add_fresh(to);
     } else {
       memory_.bridges[bridge_count++] = to - 1;
-      memory_.seen.push_back(to - 1);
+      if (keeps_seen_) memory_.seen.push_back(to - 1);
       __builtin_prefetch(parts_.edges_of(to - 1));
     }
   }
@@ -121,9 +116,9 @@ void GraphWalk::follow_feasible(uint32_t slot, const RowMask& mask) {
   for (uint32_t i = 0; i < bridge_count && fresh_ < degree_; ++i) {
     const std::atomic<uint32_t>* beyond = parts_.edges_of(memory_.bridges[i]);
     for (uint32_t j = 0; j < degree_; ++j) {
-      const uint32_t to = beyond[j].load(std::memory_order_acquire);
+      const uint32_t to = known(beyond[j].load(std::memory_order_acquire));
       if (to == 0) break;
-      if (mask.test(codes_.row_of(to - 1)) && visit(to - 1)) add_fresh(to - 1);
+      if (mask.test(codes_.row_of(to - 1)) && visit(to)) add_fresh(to);
     }
   }
 }
@@ -131,29 +126,42 @@ void GraphWalk::follow_feasible(uint32_t slot, const RowMask& mask) {
 void GraphWalk::run(const CodeQuery& query, const RowMask& mask, uint32_t width, uint32_t capacity,
                     uint32_t visits_max) {
   start(query, capacity);
-  // While the codes of one hop come from memory, the edges of the next best node are followed: a
-  // hop is scored one later than it could be, and hardly ever waited for.
-  for (uint32_t next = 0;;) {
-    while (next < size_ && memory_.pool[next].followed()) ++next;
-    const bool more = next < std::min(size_, width);
-    if (!more && pending_ == 0) return;
+  PoolEntry* pool = memory_.pool();
+  // Three hops are under way: the edges of one come from memory, then the codes of its neighbours,
+  // then these are scored. A node is picked knowing two hops less than it could, and nothing is
+  // ever waited for; nearly all nodes that are followed would be followed in any order.
+  uint32_t next = 0, picked = index_none;
+  for (;;) {
+    while (next < width && pool[next].followed()) ++next;
+    const uint32_t here = std::exchange(picked, index_none);
+    if (next < width && !pool[next].empty()) {
+      picked = pool[next].slot();
+      pool[next].key |= 1;
+      fetch_edges(picked);
+    }
+    if (here == index_none && picked == index_none && idle()) return;
     if (visits_ > visits_max) {
       gave_up_ = true;
       return;
     }
-    if (more) {
-      const uint32_t slot = memory_.pool[next].slot();
-      memory_.pool[next].key |= 1;
+    if (here != index_none) {
       ++hops_;
       if (mask.words == nullptr)
-        follow(slot);
+        follow(here);
       else
-        follow_feasible(slot, mask);
+        follow_feasible(here, mask);
+      fetch_records();
     }
-    next = std::min(next, score(now_ ^ 1, query, capacity));
+    next = std::min(next, score(query));
     turn();
-    fetch_edges(next, width);
   }
+}
+
+std::span<const PoolEntry> GraphWalk::found() const {
+  const std::span<const PoolEntry> pool(memory_.pool(), size_);
+  return pool.first(
+      size_t(std::ranges::partition_point(pool, [](PoolEntry entry) { return !entry.empty(); }) -
+             pool.begin()));
 }
 
 GraphAnswer Graph::search(const CodeQuery& query, const GraphQuery& what, GraphScratch& scratch,
@@ -165,11 +173,12 @@ GraphAnswer Graph::search(const CodeQuery& query, const GraphQuery& what, GraphS
   const uint32_t width = std::clamp(what.width, 1u, width_max);
   const uint32_t capacity = std::max(width, look);
   GraphWalk walk(codes_, *parts_, options_.degree, memory);
-  walk.run(query, what.mask, width, capacity, what.visits_max != 0 ? what.visits_max : UINT32_MAX);
+  walk.run(query, what.post_filter ? RowMask{} : what.mask, width, capacity,
+           what.visits_max != 0 ? what.visits_max : UINT32_MAX);
 
   memory.scan.kept.clear();
-  for (uint32_t i = 0; i < walk.size() && memory.scan.kept.size() < look; ++i) {
-    const PoolEntry entry = memory.pool[i];
+  for (const PoolEntry entry : walk.found()) {
+    if (memory.scan.kept.size() == look) break;
     // Removed ones are walked through, and so are the first, feasible or not.
     const uint32_t row = codes_.row_of(entry.slot());
     if (row != index_none && what.mask.test(row))

@@ -14,19 +14,28 @@ constexpr double row_ns = 110;           // one row looked up
 constexpr double code_ns = 3.2;          // one sign code in a scan of many
 constexpr double codes_base_ns = 7'000;  // rotating the query, ranking the best again
 constexpr double walk_base_ns = 9'000;
-constexpr double walk_step_ns = 420;  // for each unit of width, without a filter
+constexpr double walk_step_ns = 350;  // for each unit of width, without a filter
 constexpr double dim_measured = 384;
 // Who names an effort gets a walk, unless it would meet hardly anything feasible.
 constexpr double share_for_effort = 0.1;
 
 }  // namespace
 
-uint32_t look_of(const SearchOptions& options, uint32_t keep, uint32_t dim, Plan plan) {
-  // Of D signs the error of an estimate falls as 1 / sqrt(D) (RaBitQ, theorem 3.2), so fewer signs
-  // leave more rows in doubt. A walk has seen fewer rows than a scan, and fetches each of them.
-  const double few = std::clamp((plan == Plan::walk ? 1 : 1.42) * dim_measured / dim, 1.0, 3.0);
-  const double thorough = options.recall > 0.95 ? 2 : 1;
-  return uint32_t((48 + 4 * keep) * few * few * thorough);
+namespace {
+
+// Of D signs the error of an estimate falls as 1 / sqrt(D) (RaBitQ, theorem 3.2), so fewer signs
+// leave more rows in doubt.
+double doubt(uint32_t dim) { return std::clamp(dim_measured / dim, 1.0, 3.0); }
+
+}  // namespace
+
+uint32_t look_of_codes(const SearchOptions& options, uint32_t keep, uint32_t dim) {
+  const double few = std::clamp(1.42 * dim_measured / dim, 1.0, 3.0);
+  return uint32_t((48 + 4 * keep) * few * few * (options.recall > 0.95 ? 2 : 1));
+}
+
+uint32_t look_of_walk(uint32_t width, uint32_t keep, uint32_t dim) {
+  return uint32_t(std::max(width + 16, 2 * keep) * doubt(dim));
 }
 
 uint32_t walk_width(const SearchOptions& options, uint32_t row_count, uint32_t dim) {

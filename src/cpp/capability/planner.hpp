@@ -14,7 +14,8 @@ Plan plan_query(const CapabilitySpace& space, const SearchOptions& options,
 uint32_t walk_width(const SearchOptions& options, uint32_t row_count, uint32_t dim);
 
 // How many int8 products follow the sign codes, for `keep` candidates.
-uint32_t look_of(const SearchOptions& options, uint32_t keep, uint32_t dim, Plan plan);
+uint32_t look_of_codes(const SearchOptions& options, uint32_t keep, uint32_t dim);
+uint32_t look_of_walk(uint32_t width, uint32_t keep, uint32_t dim);
 
 // No feasible row's bonus is above this; from the values that occur.
 double bonus_bound(const Ranking& ranking, const Predicate& predicate,

@@ -11,6 +11,9 @@ namespace {
 
 constexpr uint32_t slack = 16;             // candidates beyond k + k / 8
 constexpr uint32_t candidates_max = 4096;  // beyond this a ranking is answered by the exact scan
+// Where so many of the rows pass, it is faster to walk as if all did than to look for those that
+// do.
+constexpr double share_for_post_filter = 0.4;
 // An int8 product is off by about 0.1 % of the norms; this is more than any seen.
 constexpr double int8_error = 0.01;
 
@@ -72,10 +75,14 @@ void Answer::rank(std::span<const Candidate8> candidates) {
   scratch_.ranked.clear();
   Match match;
   constexpr size_t ahead = 4;
-  for (size_t i = 0; i < std::min(ahead, candidates.size()); ++i)
+  const auto fetch = [&](size_t i) {
+    if (i >= candidates.size()) return;
+    prefetch_cells(space_, candidates[i].row);
     prefetch_vector(space_, candidates[i].row);
+  };
+  for (size_t i = 0; i < ahead; ++i) fetch(i);
   for (size_t i = 0; i < candidates.size(); ++i) {
-    if (i + ahead < candidates.size()) prefetch_vector(space_, candidates[i + ahead].row);
+    fetch(i + ahead);
     if (look_up(space_, query_, candidates[i].row, match)) scratch_.ranked.push_back(match);
   }
   query_.report.candidates += uint32_t(candidates.size());
@@ -99,7 +106,7 @@ bool Answer::run_codes() {
   for (; keep <= candidates_max; keep *= 4) {
     scratch_.candidates.resize(keep);
     const uint32_t found = quantised_->codes.scan(
-        scratch_.query, mask_, keep, look_of(request_.options, keep, space_.spec.dim, Plan::codes),
+        scratch_.query, mask_, keep, look_of_codes(request_.options, keep, space_.spec.dim),
         scratch_.scan, scratch_.candidates.data());
     rank({scratch_.candidates.data(), found});
     const uint32_t count = answer(request_, query_, scratch_.ranked);
@@ -131,16 +138,20 @@ uint32_t Answer::add_pending(uint32_t count) {
 bool Answer::run_walk() {
   const uint32_t k = request_.options.k;
   const uint32_t width = walk_width(request_.options, space_.row_count(), space_.spec.dim);
-  uint32_t keep = k + k / 4 + slack / 2;
+  uint32_t keep = k + k / 8 + slack / 4;
   if (!query_.ranking.plain()) keep = std::min(std::max(4 * keep, width), 1024u);
   scratch_.candidates.resize(keep);
   GraphQuery what;
   what.mask = mask_;
   what.keep = keep;
   what.width = std::max(width, query_.ranking.plain() ? 0 : keep);
+  const double share = double(query_.feasible) / double(space_.row_count());
+  if (share >= share_for_post_filter) {
+    what.post_filter = true;
+    what.width = uint32_t(double(what.width) / share);
+  }
   // More effort also looks closer: else the sign codes alone would bound the recall.
-  what.look =
-      std::max(look_of(request_.options, keep, space_.spec.dim, Plan::walk), 2 * what.width);
+  what.look = look_of_walk(what.width, keep, space_.spec.dim);
   // A walk that has looked at more rows than there are feasible ones has lost to a scan of these.
   what.visits_max = std::max(4 * what.width * 16, query_.feasible);
   // Before the walk: a row that is taken in meanwhile is found twice rather than not at all.

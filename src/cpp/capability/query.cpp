@@ -5,14 +5,16 @@
 
 namespace hanse {
 
-void prepare_query(const CapabilitySpace& space, const SearchRequest& request, size_t number,
-                   float* vector, PreparedQuery& query) {
+void prepare_query(const CapabilitySpace& space, const SearchTable& table,
+                   const SearchRequest& request, size_t number, float* vector,
+                   PreparedQuery& query) {
   const float* given = request.queries.row(number);
   const SearchOptions& options = request.options;
   const double norm = std::sqrt(exact_dot(given, given, space.spec.dim));
   store_vector(space.spec.metric, given, space.spec.dim, space.stride, norm, vector);
   const Feasible& feasible = request.feasible[request.feasible.size() == 1 ? 0 : number];
 
+  query.table = &table;
   query.number = number;
   query.vector = vector;
   query.norm = space.spec.metric == Metric::cosine ? 1 + 1e-6 : norm;
@@ -50,12 +52,26 @@ bool look_up(const CapabilitySpace& space, const PreparedQuery& query, uint32_t 
     const bool feasible = passes(query.predicate, block, i);
     const uint32_t agent = peek(block.agent[i]);
     match_out = {row, agent, peek(block.offer[i]), peek(block.version[i]), 0, peek(block.id[i])};
-    double score = exact_dot(query.vector, space.vector(row), space.stride);
+    double score = query.table->exact_dot(query.vector, space.vector(row), space.stride);
     if (!query.ranking.plain()) score += bonus(query.ranking, block, i);
     if (!still(block.sequence[i], sequence)) continue;
     match_out.score = float(score);
     return feasible && (query.exclude_agent == index_none || agent != query.exclude_agent);
   }
+}
+
+void prefetch_cells(const CapabilitySpace& space, uint32_t row) {
+  const RowBlock& block = space.block(row);
+  const uint32_t i = CapabilitySpace::slot(row);
+  __builtin_prefetch(&block.sequence[i], 1);
+  __builtin_prefetch(&block.flags[i]);
+  __builtin_prefetch(&block.tier[i]);
+  __builtin_prefetch(&block.skills[i]);
+  __builtin_prefetch(&block.policy_bits[i]);
+  __builtin_prefetch(&block.agent[i]);
+  __builtin_prefetch(&block.offer[i]);
+  __builtin_prefetch(&block.version[i]);
+  __builtin_prefetch(&block.id[i]);
 }
 
 void prefetch_vector(const CapabilitySpace& space, uint32_t row) {

@@ -15,6 +15,7 @@ struct SearchRequest {
 };
 
 struct PreparedQuery {
+  const SearchTable* table = nullptr;
   size_t number = 0;              // row of the request's queries
   const float* vector = nullptr;  // [stride], padded, normalised for cosine
   double norm = 0;
@@ -40,8 +41,9 @@ struct PreparedQuery {
 };
 
 // `vector` [stride] is where the query's own is put.
-void prepare_query(const CapabilitySpace& space, const SearchRequest& request, size_t number,
-                   float* vector, PreparedQuery& query_out);
+void prepare_query(const CapabilitySpace& space, const SearchTable& table,
+                   const SearchRequest& request, size_t number, float* vector,
+                   PreparedQuery& query_out);
 
 // What the ranking adds to a similarity, in double and in one order.
 double bonus(const Ranking& ranking, const RowBlock& block, uint32_t i);
@@ -49,6 +51,8 @@ double bonus(const Ranking& ranking, const RowBlock& block, uint32_t i);
 // The row as it is now: false where the query may not have it.
 bool look_up(const CapabilitySpace& space, const PreparedQuery& query, uint32_t row,
              Match& match_out);
+// What look_up reads of a row: its cells, which lie far from each other, and its vector.
+void prefetch_cells(const CapabilitySpace& space, uint32_t row);
 void prefetch_vector(const CapabilitySpace& space, uint32_t row);
 
 bool better(const Match& a, const Match& b);

@@ -78,7 +78,7 @@ void Searcher::run_group(size_t first, size_t count) {
   std::vector<PreparedQuery*>& order = scratch_.order;
   order.clear();
   for (size_t i = 0; i < count; ++i, vector += space_.stride) {
-    prepare_query(space_, request_, first + i, vector, scratch_.prepared[i]);
+    prepare_query(space_, table_, request_, first + i, vector, scratch_.prepared[i]);
     order.push_back(&scratch_.prepared[i]);
   }
   // Queries with the same filter come to stand side by side: their bitmap is made once.
@@ -274,9 +274,11 @@ void search_space(const CapabilitySpace& space, const SearchTable& table,
   if (request.queries.rows == 0) return;
   const size_t query_count = request.queries.rows;
   const uint64_t work = uint64_t(query_count) * space.row_count() * space.stride;
-  size_t threads =
-      std::min<size_t>(request.options.threads, std::max(1u, std::thread::hardware_concurrency()));
-  threads = work < work_for_threads ? 1 : std::min(threads, query_count);
+  size_t threads = 1;
+  // Asked once: the system's answer comes from a file.
+  static const size_t cores = std::max(1u, std::thread::hardware_concurrency());
+  if (work >= work_for_threads)
+    threads = std::min({size_t(request.options.threads), cores, query_count});
 
   const auto part = [&](size_t t) {
     Searcher(space, table, request, thread_scratch())

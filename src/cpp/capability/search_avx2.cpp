@@ -71,7 +71,8 @@ struct Avx2Words {
 
 const SearchTable search_table_avx2 = {CpuLevel::avx2,      Avx2::queries_in_tile,
                                        score_tile<Avx2>,    between16<Avx2Words>,
-                                       between8<Avx2Words>, count_bits};
+                                       between8<Avx2Words>, count_bits,
+                                       exact_dot_lanes};
 
 const SearchTable* const search_tables_native[] = {&search_table_avx2, &search_table_avx512,
                                                    nullptr};

@@ -53,6 +53,7 @@ struct Avx512Words {
 
 const SearchTable search_table_avx512 = {CpuLevel::avx512,      Avx512::queries_in_tile,
                                          score_tile<Avx512>,    between16<Avx512Words>,
-                                         between8<Avx512Words>, count_bits};
+                                         between8<Avx512Words>, count_bits,
+                                         exact_dot_lanes};
 
 }  // namespace hanse

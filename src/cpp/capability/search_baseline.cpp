@@ -35,6 +35,7 @@ struct Plain {
 
 const SearchTable search_table_baseline = {CpuLevel::baseline,   Plain::queries_in_tile,
                                            score_tile<Plain>,    between16<PlainWords>,
-                                           between8<PlainWords>, count_bits};
+                                           between8<PlainWords>, count_bits,
+                                           exact_dot_lanes};
 
 }  // namespace hanse

@@ -124,6 +124,14 @@ inline uint32_t count_bits(const uint64_t* words, uint32_t word_count) {
   return count;
 }
 
+inline double exact_dot_lanes(const float* a, const float* b, uint32_t stride) {
+  double sums[8] = {};
+  for (uint32_t i = 0; i < stride; i += 8)
+    for (uint32_t lane = 0; lane < 8; ++lane)
+      sums[lane] += double(a[i + lane]) * double(b[i + lane]);
+  return ((sums[0] + sums[4]) + (sums[2] + sums[6])) + ((sums[1] + sums[5]) + (sums[3] + sums[7]));
+}
+
 // Without vector instructions: the reference, and what NEON uses.
 struct PlainWords {
   static uint64_t between(const uint16_t* values, uint16_t least, uint16_t most, uint64_t& edges) {

@@ -31,7 +31,8 @@ struct Neon {
 
 const SearchTable search_table_neon = {CpuLevel::neon,       Neon::queries_in_tile,
                                        score_tile<Neon>,     between16<PlainWords>,
-                                       between8<PlainWords>, count_bits};
+                                       between8<PlainWords>, count_bits,
+                                       exact_dot_lanes};
 
 const SearchTable* const search_tables_native[] = {&search_table_neon, nullptr};
 

@@ -49,6 +49,9 @@ struct SearchTable {
   void (*between8)(const uint8_t* values, uint32_t word_count, uint8_t least, uint8_t most,
                    uint64_t* words);
   uint32_t (*count_bits)(const uint64_t* words, uint32_t word_count);
+  // In double and in one order: the same bits everywhere, and those of hanse::exact_dot. stride is
+  // a multiple of lanes_max.
+  double (*exact_dot)(const float* a, const float* b, uint32_t stride);
 };
 
 extern const SearchTable search_table_baseline;
