@@ -221,6 +221,21 @@ TEST_F(DamagedLog, WithALostBlockIsRefusedUnlessItWasTheClosingMarker) {
   }
 }
 
+// Nothing but the seal of the segment before says that these had been durable.
+TEST(DamagedSegment, WhoseEveryBatchIsLostIsRefusedForItsSealsSake) {
+  const auto disk = write_log(4, false);
+  const auto names = segments_of(*disk);
+  ASSERT_GE(names.size(), 2u);
+  const Record first = content_of(*disk, names[0]);
+  ASSERT_TRUE(std::any_of(first.end() - block, first.end(), [](uint8_t byte) { return byte; }))
+      << "there is no seal";
+  Record second = content_of(*disk, names[1]);
+  std::fill(second.begin() + block, second.end(), uint8_t(0));
+  replace(*disk, names[1], second);
+  expect_error(ErrorCode::corrupt, [&] { verify_journal(*disk, {}); });
+  expect_error(ErrorCode::corrupt, [&] { Journal::open(disk, small_options(), nullptr); });
+}
+
 TEST(JournalVersion, OfANewerBuildIsRefusedAsSuch) {
   const auto disk = write_log(2, true);
   Record content = content_of(*disk, "segment-00000000");

@@ -235,6 +235,18 @@ TEST(Kernel, StopsARevokedTeamAndEveryoneBelowIt) {
   EXPECT_EQ(world.kernel->send({world.worker, world.kernel->root()}, {}), Outcome::revoked);
 }
 
+// A clock that was put back between two runs does not put records before those that are there.
+TEST(Kernel, NeverGoesBackInTimeThoughTheClockDoes) {
+  World world;
+  world.clock->set(start_ns + 1'000'000);
+  const Position before = world.kernel->fund(world.kernel->root(), world.buyer, 1, "usd_micro");
+  const uint64_t then = world.kernel->event(world.kernel->root(), before).time_ns;
+  world.clock->set(start_ns - 1'000'000);
+  world.reopen();
+  const Position after = world.kernel->fund(world.kernel->root(), world.buyer, 1, "usd_micro");
+  EXPECT_GT(world.kernel->event(world.kernel->root(), after).time_ns, then);
+}
+
 TEST(Kernel, RedeliversUnfinishedWorkAfterReopening) {
   World world;
   const Receipt receipt = world.dispatch({}, 100, "", world.worker);

@@ -197,6 +197,22 @@ TEST_F(LedgerTest, a_hold_resolves_exactly_once) {
   EXPECT_EQ(ledger.available(ada, usd), 90u);
 }
 
+// At most so many expire with a command; what is left over is over all the same.
+TEST_F(LedgerTest, a_hold_past_its_time_cannot_be_resolved_though_nothing_has_expired_it) {
+  fund(ada, 100);
+  now_ns = 5;
+  Transfer transfer = pending(ada, bob, 10);
+  transfer.expires_ns = 20;
+  const HoldId hold = apply(transfer).hold;
+  for (const auto kind : {TransferKind::post, TransferKind::voided}) {
+    now_ns = 19;
+    EXPECT_EQ(check(resolve(kind, hold)), Outcome::ok);
+    now_ns = 20;
+    expect_refused(resolve(kind, hold), Outcome::already_expired);
+  }
+  EXPECT_EQ(ledger.hold(hold).state, HoldState::open);
+}
+
 TEST_F(LedgerTest, holds_fall_due_in_the_order_of_their_expiry) {
   fund(ada, 100);
   std::vector<HoldId> due;

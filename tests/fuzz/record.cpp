@@ -10,7 +10,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   if (size >= envelope_size && size % 2 == 0) {
     const auto length = uint32_t(size - envelope_size);
     std::memcpy(record.data() + 4, &length, sizeof length);
-    record[0] %= 48, record[1] = 0, record[2] = 1, record[3] = 0;
+    record[0] %= 80, record[1] = 0, record[2] = 1, record[3] = 0;
   }
   fuzz::typed([&] {
     ByteReader reader(record);

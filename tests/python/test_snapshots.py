@@ -195,7 +195,20 @@ def test_a_compacted_journal_proves_every_record_and_reads_those_it_kept(tmp_pat
             assert proof == plain.journal.prove(position)
         assert reader.journal.prove_consistency(7) == plain.journal.prove_consistency(7)
         assert reader.journal.event(oldest) == plain.journal.event(oldest)
-        for call in (lambda: reader.journal.event(0), lambda: reader.ledger.entries()):
+        entries = reader.ledger.entries(limit=65_536)
+        assert entries.floor == oldest
+        assert (entries.position >= oldest).all()
+        theirs = plain.ledger.entries(limit=65_536)
+        kept = theirs.position >= oldest
+        for name, column in entries.columns.items():
+            np.testing.assert_array_equal(column, theirs.columns[name][kept], err_msg=name)
+        for at in (oldest - 1, (oldest + count) // 2, count - 1):
+            assert reader.ledger.accounts(at=at) == plain.ledger.accounts(at=at)
+        for call in (
+            lambda: reader.journal.event(0),
+            lambda: reader.ledger.entries(start=1),
+            lambda: reader.ledger.accounts(at=oldest - 2),
+        ):
             with pytest.raises(hanse.NotFoundError) as caught:
                 call()
             assert caught.value.name == "UnknownEvent"

@@ -5,33 +5,10 @@ namespace hanse::simulation {
 
 namespace {
 
-// One of many: its refusal is an outcome, as the kernel maps errors to outcomes.
-uint64_t outcome_of_refusal(ErrorCode code) {
-  switch (code) {
-    case ErrorCode::unknown_task:
-    case ErrorCode::unknown_agent:
-      return uint64_t(Outcome::unknown);
-    case ErrorCode::not_permitted:
-    case ErrorCode::policy_denied:
-    case ErrorCode::verifier_required:
-      return uint64_t(Outcome::denied);
-    case ErrorCode::revoked:
-      return uint64_t(Outcome::revoked);
-    case ErrorCode::exceeds_hold:
-      return uint64_t(Outcome::exceeds_hold);
-    case ErrorCode::already_resolved:
-    case ErrorCode::illegal_transition:
-      return uint64_t(Outcome::illegal_transition);
-    case ErrorCode::duplicate_artifact:
-      return uint64_t(Outcome::duplicate_artifact);
-    default:
-      return uint64_t(Outcome::invalid);
-  }
-}
-
 Answer many(Model& model, const Operation& op) {
   model.expire();
-  if (!model.live(op.actor)) throw Refused{ErrorCode::revoked};
+  if (model.revoked(op.actor)) throw Refused{ErrorCode::revoked};
+  if (!model.live(op.actor)) throw Refused{ErrorCode::paused};
   Answer answer;
   for (const uint64_t number : op.numbers) {
     try {
@@ -43,16 +20,82 @@ Answer many(Model& model, const Operation& op) {
         answer.values.push_back(model.escalate(op.actor, number, op.other, 0).values[0]);
       if (op.verb != Verb::escalate_many) answer.values.push_back(uint64_t(Outcome::ok));
     } catch (const Refused& refused) {
-      answer.values.push_back(outcome_of_refusal(refused.code));
+      answer.values.push_back(uint64_t(outcome_of_refusal(refused.code)));
     }
   }
   return answer;
 }
 
+Answer ruled(Model& model, const Operation& op) {
+  switch (op.verb) {
+    case Verb::govern:
+      return model.govern(op.actor, LessonText(op.small), op.number);
+    case Verb::repeal:
+      return model.repeal(op.actor, op.number);
+    case Verb::trust:
+      return model.trust(op.actor, op.agent, op.small != 0);
+    case Verb::set_role:
+      return model.set_role(op.actor, op.small, op.number);
+    case Verb::set_terms:
+      return model.set_terms(op.actor);
+    case Verb::steer:
+      return model.steer(op.actor, op.agent, op.small != 0);
+    case Verb::narrow:
+      return model.narrow(op.actor, op.agent, op.number, op.amount);
+    case Verb::move:
+      return model.move(op.actor, op.agent, op.other);
+    case Verb::identify:
+      return model.identify(op.actor, op.agent, op.small);
+    default:
+      return model.admit(op.actor, uint32_t(op.number));
+  }
+}
+
+Answer worked(Model& model, const Operation& op) {
+  switch (op.verb) {
+    case Verb::rate:
+      return model.rate(op.actor, op.number);
+    case Verb::start:
+      return model.start(op.actor, op.number);
+    case Verb::return_task:
+      return model.return_task(op.actor, op.number);
+    case Verb::declare_unknown:
+      return model.declare_unknown(op.actor, op.number);
+    case Verb::verify:
+      return model.verify(op.actor, op.number, op.small == 0);
+    case Verb::cancel:
+      return model.cancel(op.actor, op.number);
+    case Verb::answer:
+      return model.answer(op.actor, (op.small & 1) != 0, (op.small & 2) != 0);
+    default:
+      return model.set_attention(op.actor, op.agent, op.amount);
+  }
+}
+
+Answer paid(Model& model, const Operation& op) {
+  switch (op.verb) {
+    case Verb::fund:
+      return model.fund(op.agent, op.amount, op.unit);
+    case Verb::set_rate:
+      return model.set_rate(op.unit, op.small, op.amount);
+    case Verb::open_account:
+      return model.open_account(op.agent, op.unit, op.small);
+    case Verb::set_budget:
+      return model.set_budget(op.actor, op.agent, op.unit, op.amount);
+    case Verb::transfer:
+      return model.transfer(op.actor, op.transfers, op.atomic);
+    default:
+      return model.settle(op.actor, op.number, Settlement(op.small), op.amount);
+  }
+}
+
 Answer said(Model& model, const Operation& op) {
+  if (is_rule(op.verb)) return ruled(model, op);
+  if (is_work(op.verb)) return worked(model, op);
+  if (op.verb >= Verb::fund && op.verb <= Verb::settle) return paid(model, op);
   switch (op.verb) {
     case Verb::add:
-      return model.add(op.actor, op.agent, uint32_t(op.amount), op.small != 0);
+      return model.add(op.actor, op.agent, uint32_t(op.amount), AgentKind(op.small));
     case Verb::revoke:
       return model.revoke(op.actor, op.agent);
     case Verb::create_space:
@@ -69,18 +112,6 @@ Answer said(Model& model, const Operation& op) {
     }
     case Verb::load_policy:
       return model.load_policy(uint32_t(op.number));
-    case Verb::fund:
-      return model.fund(op.agent, op.amount, op.unit);
-    case Verb::set_rate:
-      return model.set_rate(op.unit, op.small, op.amount);
-    case Verb::open_account:
-      return model.open_account(op.agent, op.unit, op.small);
-    case Verb::set_budget:
-      return model.set_budget(op.actor, op.agent, op.unit, op.amount);
-    case Verb::transfer:
-      return model.transfer(op.actor, op.transfers, op.atomic);
-    case Verb::settle:
-      return model.settle(op.actor, op.number, Settlement(op.small), op.amount);
     case Verb::dispatch:
     case Verb::dispatch_begin:
       return model.dispatch(op.actor, op.orders[0]);
@@ -110,6 +141,8 @@ Answer said(Model& model, const Operation& op) {
       return model.give_back(op.agent, op.numbers);
     case Verb::send:
       return model.send(op.actor, op.agent, std::to_string(op.number));
+    case Verb::snapshot:
+      return {0, {model.count}};
     case Verb::reopen:
       model.reopen();
       return {};
@@ -129,6 +162,13 @@ Answer answer_of(Model& model, const Operation& op) {
   }
 }
 
+void answer_until_stopped(Model& model, const Operation& op) {
+  try {
+    answer_of(model, op);
+  } catch (const StoppedAtCount&) {
+  }
+}
+
 bool answers_position(const Operation& op) {
   switch (op.verb) {
     case Verb::revoke:
@@ -143,6 +183,20 @@ bool answers_position(const Operation& op) {
     case Verb::complete:
     case Verb::judge:
     case Verb::declare:
+    case Verb::govern:
+    case Verb::trust:
+    case Verb::set_role:
+    case Verb::set_terms:
+    case Verb::steer:
+    case Verb::narrow:
+    case Verb::move:
+    case Verb::identify:
+    case Verb::rate:
+    case Verb::start:
+    case Verb::return_task:
+    case Verb::declare_unknown:
+    case Verb::verify:
+    case Verb::set_attention:
       return true;
     case Verb::commit_box:
     case Verb::give_back:

@@ -70,6 +70,19 @@ void check_books(Kernel& kernel, const Model& model) {
   }
 }
 
+void check_party(Kernel& kernel, const Model& model, uint32_t agent) {
+  const AgentInfo seen = kernel.agent(kernel.root(), agent_id(agent));
+  const Party& party = model.agents[agent];
+  const std::string name = "agent " + std::to_string(agent);
+  require(seen.live == model.live(agent), name + " is live in only one of them");
+  require(seen.permissions == party.permissions, name + " has other permissions");
+  require(seen.budget_max == party.budget_max, name + " may spend something else");
+  require(agent == 0 || index_of(seen.parent) == party.parent, name + " has another parent");
+  require(seen.identity.has_value() == (party.identity != 0), name + " has another identity");
+  const std::optional<uint8_t> hops = kernel.untrusted_hops(kernel.root(), agent_id(agent));
+  require(hops.value_or(trusted_label) == party.hops, name + " has another label");
+}
+
 void check_jobs(Kernel& kernel, const Model& model) {
   require_equal(kernel.task_count(), model.jobs.size(), "tasks");
   for (size_t i = 0; i < model.jobs.size(); ++i) {
@@ -136,13 +149,31 @@ void require(bool truth, const std::string& what) {
   if (!truth) throw Violation(what);
 }
 
+std::string difference(const HandedOut& seen, const HandedOut& expected) {
+  std::string text = "handed out";
+  for (const auto& [name, list] : {std::pair("kernel", &seen), std::pair("model", &expected)}) {
+    text += std::string("\n  ") + name + ":";
+    for (const Given& given : list->given)
+      text += " " + std::to_string(given.worker) + (given.durable ? "/box " : "/task ") +
+              std::to_string(given.number) + " try " + std::to_string(given.attempt);
+    for (const auto& [agent, letters] : list->mail)
+      text += " mail " + std::to_string(agent) + " x" + std::to_string(letters.size());
+  }
+  return text;
+}
+
 void check_state(Kernel& kernel, const Model& model) {
   require_equal(kernel.journal().count(), model.count, "records");
   require_equal(kernel.agent_count(), model.agents.size(), "agents");
-  for (uint32_t agent = 0; agent < model.agents.size(); ++agent)
-    require(kernel.agent(kernel.root(), agent_id(agent)).live == model.live(agent),
-            "agent " + std::to_string(agent) + " is live in only one of them");
+  for (uint32_t agent = 0; agent < model.agents.size(); ++agent) check_party(kernel, model, agent);
   require_equal(kernel.policy_epoch(), model.epoch, "policy epoch");
+  const Governance governance = kernel.governance();
+  require_equal(governance.report.events, model.governed, "events of governance");
+  require_equal(governance.lessons.size(), model.lessons.size(), "lessons");
+  for (size_t i = 0; i < model.lessons.size(); ++i)
+    require(governance.lessons[i].event == model.lessons[i].event &&
+                governance.lessons[i].repealed == model.lessons[i].repealed,
+            "lesson " + std::to_string(i) + " is another");
   check_books(kernel, model);
   check_jobs(kernel, model);
   check_boxes(kernel, model);
@@ -153,16 +184,51 @@ void check_state(Kernel& kernel, const Model& model) {
           "more memory than the kernel was given");
 }
 
-Digest check_merkle(Kernel& kernel, Tally& tally) {
-  Journal& journal = kernel.journal();
-  const uint64_t count = journal.count();
-  std::vector<Digest> leaves;
-  for (Position position = 0; position < count; ++position) {
-    std::vector<uint8_t> record = journal.read(position);
+void count_records(Kernel& kernel, Tally& tally, uint64_t from) {
+  for (Position position = from; position < kernel.journal().count(); ++position) {
+    const std::vector<uint8_t> record = kernel.journal().read(position);
     ++tally.record_types[uint16_t(record[0] | record[1] << 8)];
+  }
+}
+
+void check_history(Kernel& kernel) {
+  const AgentId root = kernel.root();
+  const uint64_t count = kernel.journal().count();
+  for (const AccountInfo& then : kernel.accounts_at(root, count - 1, nullptr)) {
+    const AccountInfo now = kernel.account(root, then.owner, then.unit, then.purpose);
+    require(then.credits_posted == now.credits_posted && then.debits_posted == now.debits_posted &&
+                then.credits_pending == now.credits_pending &&
+                then.debits_pending == now.debits_pending,
+            "the history comes to other books than those of agent " +
+                std::to_string(index_of(then.owner)));
+  }
+  EntryQuery query;
+  query.limit = 1;
+  const Position floor = kernel.entries(root, query, nullptr).floor;
+  if (floor > 1) {
+    try {
+      (void)kernel.accounts_at(root, floor - 2, nullptr);
+    } catch (const Error& error) {
+      require(error.code() == ErrorCode::unknown_event && error.position() == floor,
+              "what is gone is refused by another name");
+      return;
+    }
+    throw Violation("the history answered what is gone");
+  }
+}
+
+Digest check_merkle(Kernel& kernel, Tally& tally, uint64_t counted) {
+  Journal& journal = kernel.journal();
+  const uint64_t count = journal.count(), oldest = journal.oldest();
+  std::vector<Digest> leaves;
+  for (Position position = 0; position < oldest; ++position)
+    leaves.push_back(journal.leaf(position));
+  for (Position position = oldest; position < count; ++position) {
+    std::vector<uint8_t> record = journal.read(position);
     record.insert(record.begin(), 0);
     leaves.push_back(sha256(record));
   }
+  count_records(kernel, tally, std::max(counted, oldest));
   const Digest root = root_of(leaves);
   require(root == journal.root(), "the root is not that of the records");
   for (uint64_t i = 0; i < 8 && i < count; ++i) {

@@ -8,8 +8,6 @@ namespace hanse::simulation {
 namespace {
 
 constexpr uint64_t second_ns = 1'000'000'000;
-constexpr uint32_t agents_max = 40;  // a world of more has offers too close to tell apart
-
 constexpr uint32_t usual_weight(Verb verb) {
   switch (verb) {
     case Verb::dispatch:
@@ -31,9 +29,27 @@ constexpr uint32_t usual_weight(Verb verb) {
     case Verb::give_back:
     case Verb::ask:
       return 30;
+    case Verb::start:
+    case Verb::verify:
+      return 40;
     case Verb::revoke:
     case Verb::create_space:
+    case Verb::move:
+    case Verb::trust:
+    case Verb::set_terms:
       return 1;
+    case Verb::govern:
+    case Verb::narrow:
+    case Verb::snapshot:
+      return 3;
+    case Verb::steer:
+    case Verb::repeal:
+    case Verb::compact:
+    case Verb::identify:
+    case Verb::admit:
+    case Verb::cancel:
+    case Verb::declare_unknown:
+      return 5;
     case Verb::storm:
     case Verb::reopen:
       return 0;
@@ -55,14 +71,17 @@ const char* verb_name(Verb verb) {
 
 // Swarm testing (Groce et al., ISSTA 2012): leaving verbs out reaches states that all of them
 // together don't.
-Swarm Swarm::draw(uint64_t seed, uint64_t operations) {
-  Random random(mix64(seed));
+Swarm Swarm::draw(uint64_t seed, uint64_t operations, bool extended) {
+  Random random(mix64(seed)), later(mix64(seed ^ 0x6c61746572));
   Swarm swarm;
   swarm.operations = operations;
+  swarm.extended = extended;
   for (size_t i = 0; i < verb_count; ++i) {
-    swarm.weights[i] = usual_weight(Verb(i));
-    if (random.chance(200)) swarm.weights[i] = 0;
-    if (random.chance(100)) swarm.weights[i] *= 4;
+    const bool added = Verb(i) >= Verb::govern && Verb(i) <= Verb::compact;
+    Random& draws = added ? later : random;
+    swarm.weights[i] = added && !extended ? 0 : usual_weight(Verb(i));
+    if (draws.chance(200)) swarm.weights[i] = 0;
+    if (draws.chance(100)) swarm.weights[i] *= 4;
   }
   for (const Verb verb : {Verb::dispatch, Verb::complete, Verb::drain})
     swarm.weights[size_t(verb)] = std::max(swarm.weights[size_t(verb)], 20u);
@@ -132,11 +151,21 @@ std::vector<Operation> Chooser::world() {
     first.push_back(fund);
   }
   // The second unit is there from the start; the model has no units that are not.
-  for (UnitId unit = 0; unit < unit_count; ++unit) {
+  for (UnitId unit = 0; unit < drawn_units; ++unit) {
     Operation rate{.verb = Verb::set_rate};
     rate.unit = unit;
     rate.amount = 100'000 * random_.below(20);
     first.push_back(rate);
+  }
+  if (swarm_.extended) {
+    for (const uint32_t parent : {1u, 2u}) {  // 12 and 13
+      add(parent, 1, false);
+      first.back().small = uint8_t(AgentKind::human);
+      Operation attention{.verb = Verb::set_attention};
+      attention.agent = 11 + parent;
+      attention.amount = 5 + random_.below(60);
+      first.push_back(attention);
+    }
   }
   for (Operation& op : first) op.now_ns = start_ns;
   return first;
@@ -178,6 +207,7 @@ Order Chooser::order(const Model& model, uint64_t now_ns) {
   order.verified = random_.chance(100);
   order.payload = payload();
   order.key = key("k");
+  if (swarm_.extended && random_.chance(200)) add_terms(model, order, now_ns);
   return order;
 }
 
@@ -200,7 +230,8 @@ Transfer Chooser::transfer(const Model& model, uint32_t actor, uint64_t now_ns) 
     t.kind = random_.chance(400) ? TransferKind::pending : TransferKind::single;
     t.debit = agent_id(random_.chance(900) ? actor : any_agent(model));
     t.credit = agent_id(any_agent(model));
-    t.unit = random_.chance(900) ? 0 : UnitId(random_.below(unit_count + 1));
+    t.unit = random_.chance(900) ? 0 : UnitId(random_.below(drawn_units + 1));
+    if (t.unit == drawn_units) t.unit = unit_count + 1;  // there is no such
     t.amount = random_.below(random_.chance(100) ? 2000 : 50);
     if (random_.chance(100)) t.flags |= random_.chance(500) ? 2 : 4;
     if (random_.chance(20)) t.flags |= random_.chance(500) ? 8 : 16;
@@ -353,45 +384,6 @@ void Chooser::fill_box(const Model& model, Operation& op) {
   }
 }
 
-void Chooser::fill_people(const Model& model, Operation& op) {
-  op.agent = any_agent(model);
-  switch (op.verb) {
-    case Verb::add:
-      op.actor = actor_for(model, op.agent);
-      op.amount = model.agents.size() < agents_max ? 1 + random_.below(2) : 0;
-      if (op.amount == 0) op.verb = Verb::tick;
-      return;
-    case Verb::revoke:
-      op.agent = 4 + uint32_t(random_.below(model.agents.size() - 4));
-      op.actor = actor_for(model, op.agent);
-      return;
-    case Verb::publish:
-      op.agent = live_agent(model);
-      op.actor = op.agent;
-      // Each agent has an arc of its own, so that no two offers are equally near.
-      op.offer.angle = (op.agent * 15 + uint32_t(random_.below(15))) % 620;
-      op.offer.price = int64_t(random_.below(40));
-      op.offer.tier = uint8_t(random_.below(3));
-      op.offer.slots = uint16_t(random_.below(4));
-      return;
-    case Verb::withdraw:
-      op.actor = op.agent;
-      return;
-    case Verb::match:
-      op.actor = live_agent(model);
-      op.amount = random_.below(60);
-      op.number = random_.below(620);
-      return;
-    case Verb::load_policy:
-      op.number = random_.chance(swarm_.policy_chance * 20) ? random_.below(policy_count) : 0;
-      return;
-    default:
-      op.actor = live_agent(model);
-      op.number = random_.next();
-      return;
-  }
-}
-
 Operation Chooser::next(const Model& model, uint64_t now_ns, bool single_records) {
   Operation op;
   op.now_ns = now_ns + 1 + random_.below(swarm_.step_ns_max);
@@ -450,7 +442,12 @@ Operation Chooser::next(const Model& model, uint64_t now_ns, bool single_records
       fill_box(model, op);
       break;
     default:
-      fill_people(model, op);
+      if (is_rule(op.verb) || op.verb == Verb::snapshot || op.verb == Verb::compact)
+        fill_rules(model, op);
+      else if (is_work(op.verb))
+        fill_work(model, op);
+      else
+        fill_people(model, op);
       break;
   }
   return op;

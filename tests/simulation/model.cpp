@@ -22,9 +22,22 @@ const std::array<const char*, policy_count> policy_texts = {
     " when { context.verified == 0 };",
 };
 #undef PERMIT
+const char* const policy_schema =
+    "resource.price: Long; context.amount: Long; context.verified: Long;";
+
+const std::array<const char*, size_t(LessonText::count_)> lesson_texts = {
+    "",
+    "forbid(principal, action in [Action::\"dispatch\", Action::\"escalate\"], resource)"
+    " when { resource.price > 30 };",
+    "forbid(principal, action == Action::\"transfer\", resource) when { context.amount > 60 };",
+    "permit(principal, action, resource);",
+    "forbid(principal, action, resource) when { 1 == 2 };"
+    "forbid(principal, action, resource) when { 1 == 2 };",
+    "forbid(principal, action == Action::\"load_policy\", resource);",
+};
 
 Model::Model(uint64_t now_ns, uint32_t fee) : now(now_ns), fee_basis_points(fee) {
-  agents.push_back({});
+  agents.push_back({.kind = AgentKind::group});
   purses.emplace_back();
   offers.emplace_back();
   for (auto* house : {&fees, &usage, &escrow, &issuance})
@@ -42,8 +55,14 @@ uint64_t Model::commit() {
 
 bool Model::live(uint32_t agent) const {
   for (; agent != index_none; agent = agents[agent].parent)
-    if (agents[agent].revoked) return false;
+    if (agents[agent].revoked || agents[agent].paused) return false;
   return true;
+}
+
+bool Model::revoked(uint32_t agent) const {
+  for (; agent != index_none; agent = agents[agent].parent)
+    if (agents[agent].revoked) return true;
+  return false;
 }
 
 bool Model::within(uint32_t agent, uint32_t ancestor) const {
@@ -54,7 +73,7 @@ bool Model::within(uint32_t agent, uint32_t ancestor) const {
 
 uint32_t Model::tenant(uint32_t agent) const {
   while (agent != 0 && agents[agent].parent != 0) agent = agents[agent].parent;
-  return agents[agent].group ? agent : 0;
+  return agents[agent].kind == AgentKind::group ? agent : 0;
 }
 
 bool Model::same_view(uint32_t actor, uint32_t other) const {
@@ -63,7 +82,8 @@ bool Model::same_view(uint32_t actor, uint32_t other) const {
 
 uint32_t Model::acting(uint32_t actor) const {
   if (actor >= agents.size()) throw Refused{ErrorCode::unknown_agent};
-  if (!live(actor)) throw Refused{ErrorCode::revoked};
+  if (revoked(actor)) throw Refused{ErrorCode::revoked};
+  if (!live(actor)) throw Refused{ErrorCode::paused};
   return actor;
 }
 
@@ -73,14 +93,19 @@ uint32_t Model::require_within(uint32_t actor, uint32_t target) const {
   return target;
 }
 
-Answer Model::add(uint32_t actor, uint32_t parent, uint32_t added, bool group) {
+Answer Model::add(uint32_t actor, uint32_t parent, uint32_t added, AgentKind kind) {
   expire();
   require_within(acting(actor), parent);
   if (!live(parent)) throw Refused{ErrorCode::revoked};
+  if (depth(parent) >= 16) throw Refused{ErrorCode::delegation_depth};
+  if (labelled(actor)) deny(actor);
   Answer answer;
   for (uint32_t i = 0; i < added; ++i) {
     answer.values.push_back(agents.size());
-    agents.push_back({parent, group});
+    Party party{.parent = parent, .kind = kind};
+    party.permissions = agents[parent].permissions;
+    party.budget_max = agents[parent].budget_max;
+    agents.push_back(party);
     purses.emplace_back();
     offers.emplace_back();
   }
@@ -91,12 +116,10 @@ Answer Model::add(uint32_t actor, uint32_t parent, uint32_t added, bool group) {
 // What those about to be revoked had reserved, then what they own, goes to who is above.
 void Model::reclaim(uint32_t actor, uint32_t target) {
   uint32_t to = agents[target].parent;
-  while (to != 0 && !live(to)) to = agents[to].parent;
+  while (to != 0 && revoked(to)) to = agents[to].parent;
   bool some = false;
   for (Job& job : jobs) {
-    const bool open = job.state == TaskState::dispatched || job.state == TaskState::completed ||
-                      job.state == TaskState::rejected;
-    if (!open || !within(job.requester, target)) continue;
+    if (job.settled() || !within(job.requester, target)) continue;
     end_job(job, TaskState::voided, HoldState::voided);
     some = true;
   }
@@ -137,8 +160,8 @@ Answer Model::revoke(uint32_t actor, uint32_t agent) {
   reclaim(actor, agent);
   agents[agent].revoked = true;
   for (auto& [owner, box] : boxes)
-    while (!live(owner) && !box.queue.empty()) bury(box, 0, Outcome::revoked);
-  std::erase_if(mail, [this](const auto& box) { return !live(box.first); });
+    while (revoked(owner) && !box.queue.empty()) bury(box, 0, Outcome::revoked);
+  std::erase_if(mail, [this](const auto& box) { return revoked(box.first); });
   return {0, {commit()}};
 }
 
@@ -182,6 +205,13 @@ Answer Model::load_policy(uint32_t number) {
 }
 
 bool Model::permits(Action action, uint64_t price, uint64_t amount, bool verified) const {
+  for (const StandingLesson& lesson : lessons) {
+    if (lesson.repealed) continue;
+    const bool work = action == Action::dispatch || action == Action::escalate;
+    if (lesson.text == LessonText::dear_work && work && price > 30) return false;
+    if (lesson.text == LessonText::large_transfers && action == Action::transfer && amount > 60)
+      return false;
+  }
   if (policy == 1 && (action == Action::dispatch || action == Action::escalate)) return price <= 20;
   if (policy == 2 && action == Action::transfer) return amount <= 40;
   if (policy == 3 && action == Action::accept) return verified;
@@ -211,11 +241,9 @@ std::vector<uint32_t> Model::feasible(uint32_t not_this, uint32_t angle, int64_t
 uint64_t Model::expire() {
   std::vector<std::pair<uint64_t, size_t>> tasks, holds;
   for (size_t i = 0; i < jobs.size(); ++i) {
-    const TaskState state = jobs[i].state;
-    const bool open = state == TaskState::dispatched || state == TaskState::completed ||
-                      state == TaskState::rejected;
-    if (open && jobs[i].deadline_ns != 0 && jobs[i].deadline_ns <= now)
-      tasks.emplace_back(jobs[i].deadline_ns, i);
+    const Job& job = jobs[i];
+    const uint64_t due = job.state == TaskState::offered ? job.answer_by : job.deadline_ns;
+    if (!job.settled() && due != 0 && due <= now) tasks.emplace_back(due, i);
   }
   for (size_t i = 0; i < promises.size(); ++i) {
     const Promise& promise = promises[i];
@@ -223,7 +251,6 @@ uint64_t Model::expire() {
         promise.expires_ns <= now)
       holds.emplace_back(promise.expires_ns, i);
   }
-  if (tasks.empty() && holds.empty()) return 0;
   constexpr size_t at_once = 256;
   std::sort(tasks.begin(), tasks.end());
   std::sort(holds.begin(), holds.end());
@@ -231,8 +258,18 @@ uint64_t Model::expire() {
   holds.resize(std::min(holds.size(), at_once));
   for (const auto& [at, i] : tasks) end_job(jobs[i], TaskState::expired, HoldState::expired);
   for (const auto& [at, i] : holds) resolve(i + 1, HoldState::expired);
-  commit();
-  return tasks.size() + holds.size();
+  if (!tasks.empty() || !holds.empty()) commit();
+  std::vector<std::pair<uint64_t, size_t>> lapsed;
+  for (size_t i = 0; i < jobs.size(); ++i)
+    if (jobs[i].state == TaskState::running && jobs[i].lease_until != 0 &&
+        jobs[i].lease_until <= now)
+      lapsed.emplace_back(jobs[i].lease_until, i);
+  std::sort(lapsed.begin(), lapsed.end());
+  lapsed.resize(std::min(lapsed.size(), at_once));
+  std::vector<size_t> silent;
+  for (const auto& [until, i] : lapsed) silent.push_back(i);
+  return_jobs(silent);
+  return tasks.size() + holds.size() + silent.size();
 }
 
 void Model::reopen() {
@@ -242,7 +279,9 @@ void Model::reopen() {
   for (auto& [owner, box] : boxes)
     for (Letter& letter : box.queue) letter.handed = false;
   for (size_t i = 0; i < jobs.size(); ++i) {
-    if (jobs[i].state != TaskState::dispatched) continue;
+    jobs[i].delivered = 0;
+    if (jobs[i].state != TaskState::dispatched && jobs[i].state != TaskState::running) continue;
+    jobs[i].state = TaskState::dispatched;
     ++jobs[i].attempt;
     jobs[i].changed_at = count;
     deliveries_.push_back({i, jobs[i].attempt, count});
@@ -253,7 +292,9 @@ void Model::reopen() {
 
 Answer Model::send(uint32_t sender, uint32_t to, std::string text) {
   if (to >= agents.size()) return {0, {uint64_t(Outcome::unknown)}};
-  if (!live(sender) || !live(to)) return {0, {uint64_t(Outcome::revoked)}};
+  if (revoked(sender) || revoked(to)) return {0, {uint64_t(Outcome::revoked)}};
+  if (!live(sender) || !live(to)) return {0, {uint64_t(Outcome::paused)}};
+  if (!label_flow(sender, to)) return {0, {uint64_t(Outcome::denied)}};
   if (mail[to].size() >= 1024) return {0, {uint64_t(Outcome::full)}};
   mail[to].push_back(std::move(text));
   return {0, {uint64_t(Outcome::ok)}};
@@ -266,9 +307,12 @@ HandedOut Model::drain(uint64_t durable) {
   for (const auto& [task, attempt, position] : deliveries_) {
     if (position >= durable) break;
     ++gone;
-    const Job& job = jobs[task];
-    if (job.state == TaskState::dispatched && job.attempt == attempt && live(job.worker))
-      given.push_back({job.worker, task, attempt, false});
+    Job& job = jobs[task];
+    if (job.state != TaskState::dispatched || job.attempt != attempt || job.delivered >= attempt ||
+        !live(job.worker))
+      continue;
+    job.delivered = attempt;
+    given.push_back({job.worker, task, attempt, false});
   }
   deliveries_.erase(deliveries_.begin(), deliveries_.begin() + ptrdiff_t(gone));
   for (auto& [owner, box] : boxes) {

@@ -19,15 +19,29 @@ namespace hanse::simulation {
 
 using Wide = __int128;
 
-constexpr uint32_t unit_count = 2;
+constexpr uint32_t unit_count = 3;   // the last is people's attention
+constexpr uint32_t drawn_units = 2;  // that money moves in
+constexpr UnitId attention_in = 2;
 constexpr uint32_t policy_count = 4;
 constexpr uint32_t escrow_party = UINT32_MAX - 1;  // the counter-account of what tasks reserve
 extern const std::array<const char*, policy_count> policy_texts;
+extern const char* const policy_schema;
+
+// Events of governance that are drawn; what is not a lesson is refused in its own way.
+enum class LessonText : uint8_t { none, dear_work, large_transfers, grants, two, lockout, count_ };
+extern const std::array<const char*, size_t(LessonText::count_)> lesson_texts;
+constexpr const char* approval_rule = "four eyes";
+constexpr uint8_t hops_max = 8, trusted_label = 255;
+constexpr uint16_t attempts_max = 16;
+constexpr uint64_t one_day_ns = 86'400'000'000'000;
 
 struct Refused {
   ErrorCode code;
 };
 struct StoppedAtCount {};
+
+// Of one among many: its refusal is an outcome.
+Outcome outcome_of_refusal(ErrorCode code);
 
 // What a command answers: an error's code, or numbers.
 struct Answer {
@@ -38,7 +52,21 @@ struct Answer {
 
 struct Party {
   uint32_t parent = index_none;
-  bool group = false, revoked = false;
+  AgentKind kind = AgentKind::agent;
+  bool revoked = false, paused = false;
+  uint64_t permissions = UINT64_MAX, budget_max = UINT64_MAX;
+  uint32_t identity = 0;  // which, from 1; 0: none
+  bool key_revoked = false;
+  uint8_t hops = trusted_label;
+  bool source = false;  // of untrusted words
+  bool daily = false;   // attention: how much, and of which day the last was
+  uint64_t per_day = 0, day = 0;
+};
+
+struct StandingLesson {
+  uint64_t event = 0;
+  LessonText text = LessonText::none;
+  bool repealed = false;
 };
 
 struct Purse {
@@ -80,6 +108,16 @@ struct Order {
   UnitId unit = 0;
   std::string key, payload;
   bool verified = false;
+  // What few ask for; 0, index_none, no_task: not.
+  uint8_t role = 0, verifier_role = 0;
+  uint32_t verifier = index_none, approver = index_none;
+  uint64_t lease_ns = 0, parent = no_task;
+  bool approval = false;
+  static constexpr uint64_t no_task = UINT64_MAX;
+  bool plain() const {
+    return role == 0 && verifier_role == 0 && verifier == index_none && lease_ns == 0 &&
+           parent == no_task && !approval;
+  }
   bool operator==(const Order&) const = default;
 };
 
@@ -95,6 +133,13 @@ struct Job {
   uint32_t artifact = 0;
   bool verified = false;
   std::string payload;
+  Order more{};
+  uint64_t lease_until = 0, answer_by = 0;
+  uint32_t depth = 0;
+  std::vector<uint64_t> children;
+  bool judged = false, self_dealt = false, rated = false;
+  uint16_t delivered = 0;  // the attempt handed out last, by this process
+  bool settled() const { return is_settled(state); }
 };
 
 struct Letter {
@@ -161,14 +206,31 @@ class Model {
   std::map<uint32_t, Box> boxes;
   std::map<uint32_t, std::string> states;
   std::map<uint32_t, std::vector<std::string>> mail;  // not in the journal
+  std::vector<StandingLesson> lessons;
+  uint64_t governed = 0;
+  std::map<uint8_t, uint64_t> roles;  // their permissions
 
   // --- agents, offers, rules
-  Answer add(uint32_t actor, uint32_t parent, uint32_t added, bool group);
+  Answer add(uint32_t actor, uint32_t parent, uint32_t added, AgentKind kind);
   Answer revoke(uint32_t actor, uint32_t agent);
   Answer create_space();
   Answer publish(uint32_t agent, const Offering& offer);
   Answer withdraw(uint32_t agent);
   Answer load_policy(uint32_t number);
+  Answer govern(uint32_t actor, LessonText text, uint64_t cause);
+  Answer repeal(uint32_t actor, uint64_t event);
+  Answer trust(uint32_t actor, uint32_t agent, bool trusted);
+  Answer set_role(uint32_t actor, uint8_t role, uint64_t permissions);
+  Answer set_terms(uint32_t actor);
+  Answer steer(uint32_t actor, uint32_t agent, bool paused);
+  Answer narrow(uint32_t actor, uint32_t agent, uint64_t permissions, uint64_t budget_max);
+  Answer move(uint32_t actor, uint32_t agent, uint32_t parent);
+  Answer identify(uint32_t actor, uint32_t agent, uint8_t step);
+  Answer admit(uint32_t actor, uint32_t identity);
+  // --- people
+  Answer set_attention(uint32_t actor, uint32_t human, uint64_t per_day);
+  Answer answer(uint32_t human, bool allow, bool stale);
+  bool may_approve(uint32_t human, const Job& job) const;
   std::vector<uint32_t> feasible(uint32_t not_this, uint32_t angle, int64_t price_max) const;
   // --- money
   Answer fund(uint32_t agent, uint64_t amount, UnitId unit);
@@ -179,10 +241,17 @@ class Model {
   Answer settle(uint32_t actor, uint64_t hold, Settlement verdict, uint64_t amount);
   // --- tasks
   Answer dispatch(uint32_t actor, const Order& order);
-  Answer dispatch_many(uint32_t actor, const std::vector<Order>& orders, bool atomic);
+  Answer dispatch_many(uint32_t actor, const std::vector<Order>& orders, bool atomic,
+                       bool single = false);
   Answer complete(uint32_t actor, uint64_t task, uint32_t artifact, uint64_t fresh);
   Answer judge(uint32_t actor, uint64_t task, Verdict verdict, uint32_t verifier);
   Answer escalate(uint32_t actor, uint64_t task, uint32_t to, uint32_t angle);
+  Answer start(uint32_t actor, uint64_t task);
+  Answer return_task(uint32_t actor, uint64_t task);
+  Answer declare_unknown(uint32_t actor, uint64_t task);
+  Answer verify(uint32_t actor, uint64_t task, bool good);
+  Answer cancel(uint32_t actor, uint64_t task);
+  Answer rate(uint32_t actor, uint64_t task);
   // --- durable boxes
   Answer declare(uint32_t actor, uint32_t agent, const DurableOptions& options);
   Answer send_notes(uint32_t sender, const std::vector<Note>& notes);
@@ -197,6 +266,9 @@ class Model {
   HandedOut drain(uint64_t durable);
 
   bool live(uint32_t agent) const;
+  bool revoked(uint32_t agent) const;  // it, or one above it
+  bool labelled(uint32_t agent) const { return agents[agent].hops != trusted_label; }
+  bool holds_role(uint32_t agent, uint8_t role) const;
   bool within(uint32_t agent, uint32_t ancestor) const;
   uint32_t tenant(uint32_t agent) const;
   bool same_view(uint32_t actor, uint32_t other) const;
@@ -265,6 +337,18 @@ class Model {
   void refuse(uint32_t actor, const Order& order, Outcome outcome, Placed& placed);
   void place_job(uint32_t actor, const Order& order, const Pick& pick, Placed& placed);
   bool place(uint32_t actor, const Order& order, const Look& look, bool last, Placed& placed);
+  void check_more(uint32_t actor, const Order& order) const;
+  bool label_ends(uint32_t from, uint32_t to) const;
+  bool label_flow(uint32_t from, uint32_t to);  // false: its words end here
+  void check_verifier(uint32_t by, const Job& job) const;
+  void return_jobs(const std::vector<size_t>& tasks);
+  void deliver_below(uint32_t agent);
+  void note_verdict(Job& job);
+  void open_tree(uint64_t task, std::vector<uint64_t>& tasks) const;
+  uint32_t controller(uint32_t agent) const;
+  uint32_t depth(uint32_t agent) const;
+  uint32_t deepest_below(uint32_t agent) const;
+  void bring_attention(uint32_t human, uint64_t amount);
   void place_atomic(uint32_t actor, const std::vector<Order>& orders, std::vector<Placed>& placed);
   Job& job_for(uint32_t actor, uint64_t task, bool as_worker);
   void end_job(Job& job, TaskState state, HoldState hold);
@@ -289,7 +373,7 @@ class Model {
                  std::vector<Moved>& moved);
 
   Outcome judge_note(uint32_t sender, const Note& note, const std::vector<Note>& taken,
-                     const Sent** before) const;
+                     const Sent** before);
   std::vector<uint64_t> put(uint32_t sender, const std::vector<Note>& taken);
   std::vector<size_t> waiting(uint32_t agent, const std::vector<uint64_t>& sequences) const;
   void bury(Box& box, size_t at, Outcome reason);

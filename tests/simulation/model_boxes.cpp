@@ -15,7 +15,7 @@ Answer Model::declare(uint32_t actor, uint32_t agent, const DurableOptions& opti
 
 // What becomes of a message, behind those that its record has taken already.
 Outcome Model::judge_note(uint32_t sender, const Note& note, const std::vector<Note>& taken,
-                          const Sent** before) const {
+                          const Sent** before) {
   *before = nullptr;
   if (!note.key.empty()) {
     const auto used = note_keys_.find({sender, note.key});
@@ -40,7 +40,8 @@ Outcome Model::judge_note(uint32_t sender, const Note& note, const std::vector<N
   for (const Note& other : taken)
     if (other.to == note.to) ++messages, bytes += other.payload.size();
   const bool full = messages >= options.capacity_messages || bytes > options.payload_bytes_max;
-  return full ? Outcome::full : Outcome::ok;
+  if (full) return Outcome::full;
+  return label_flow(sender, note.to) ? Outcome::ok : Outcome::denied;
 }
 
 // The sequences that they got.

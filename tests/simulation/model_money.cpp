@@ -185,6 +185,7 @@ Answer Model::set_budget(uint32_t actor, uint32_t agent, UnitId unit, uint64_t l
   expire();
   acting(actor);
   if (require_within(actor, agent) == actor) throw Refused{ErrorCode::not_permitted};
+  if (labelled(actor)) deny(actor);
   const bool fresh = ceilings.count({agent, unit}) == 0;
   Ceiling& ceiling = ceilings[{agent, unit}];
   ceiling.limit = limit;
@@ -350,7 +351,7 @@ Answer Model::transfer(uint32_t actor, const std::vector<Transfer>& batch, bool 
   acting(actor);
   uint64_t largest = 0;
   for (const Transfer& t : batch) largest = std::max(largest, t.amount);
-  if (!permits(Action::transfer, 0, largest, false)) deny(actor);
+  if (!permits(Action::transfer, 0, largest, false) || labelled(actor)) deny(actor);
   for (const Transfer& t : batch) {
     if (t.arbiter != id_none && !same_view(actor, index_of(t.arbiter)))
       throw Refused{ErrorCode::unknown_agent};
@@ -399,7 +400,7 @@ Answer Model::transfer(uint32_t actor, const std::vector<Transfer>& batch, bool 
 Answer Model::settle(uint32_t actor, uint64_t hold, Settlement verdict, uint64_t amount) {
   expire();
   acting(actor);
-  if (!permits(Action::transfer, 0, amount, false)) deny(actor);
+  if (!permits(Action::transfer, 0, amount, false) || labelled(actor)) deny(actor);
   if (hold == 0 || hold > promises.size() || !sees(actor, promises[hold - 1]))
     throw Refused{ErrorCode::unknown_transfer};
   const Promise& promise = promises[hold - 1];

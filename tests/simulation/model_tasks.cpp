@@ -1,4 +1,4 @@
-// Tasks: dispatch, complete, judge, escalate.
+// Tasks: from an order to a worker.
 #include <algorithm>
 
 #include "simulation/model.hpp"
@@ -8,7 +8,6 @@ namespace hanse::simulation {
 namespace {
 
 constexpr size_t look_counts[] = {8, 64, 1024};
-constexpr uint64_t parts_per_unit = 1'000'000;
 
 }  // namespace
 
@@ -24,7 +23,8 @@ Outcome Model::consider(const Order& order, uint32_t worker, uint32_t version, u
     if (tentative && tentative->slots.count(worker)) open += tentative->slots.at(worker);
     if (offer.slots != 0 && open >= offer.slots) return Outcome::full;
   }
-  if (!live(worker)) return Outcome::revoked;
+  if (!live(worker)) return revoked(worker) ? Outcome::revoked : Outcome::paused;
+  if (order.role != 0 && !holds_role(worker, order.role)) return Outcome::role_missing;
   if (!permits(Action::dispatch, price, 0, order.verified)) return Outcome::denied;
   pick.worker = worker;
   pick.version = version;
@@ -44,7 +44,7 @@ Model::Pick Model::choose(const Order& order, const Look& look, uint64_t budget,
         consider(order, order.to, offer.found ? offer.version : 0, budget, tentative, pick);
     return pick;
   }
-  bool denied = false, moved = false, dear = false;
+  bool denied = false, moved = false, dear = false, unfit = false;
   for (size_t i = 0; i < look.agents.size(); ++i) {
     const Outcome outcome =
         consider(order, look.agents[i], look.versions[i], budget, tentative, pick);
@@ -54,10 +54,15 @@ Model::Pick Model::choose(const Order& order, const Look& look, uint64_t budget,
     }
     denied |= outcome == Outcome::denied;
     dear |= outcome == Outcome::budget_exceeded;
-    moved |= outcome == Outcome::stale || outcome == Outcome::full || outcome == Outcome::revoked;
+    unfit |= outcome == Outcome::role_missing;
+    moved |= outcome == Outcome::stale || outcome == Outcome::full || outcome == Outcome::revoked ||
+             outcome == Outcome::paused;
   }
-  pick.retry = !last && (moved || (denied && !look.complete));
-  pick.outcome = denied ? Outcome::denied : dear ? Outcome::budget_exceeded : Outcome::no_match;
+  pick.retry = !last && (moved || ((denied || unfit) && !look.complete));
+  pick.outcome = denied  ? Outcome::denied
+                 : unfit ? Outcome::role_missing
+                 : dear  ? Outcome::budget_exceeded
+                         : Outcome::no_match;
   return pick;
 }
 
@@ -77,6 +82,7 @@ Outcome Model::check_money(uint32_t actor, const Order& order, Wide already, boo
   if (order.deadline_ns != 0 && order.deadline_ns <= std::max(last_ns, now))
     return Outcome::expired;
   recorded = true;
+  if (order.budget > agents[actor].budget_max) return Outcome::budget_exceeded;
   const Purse& purse = purses[actor][order.unit];
   if (!purse.there || purse.closed) return Outcome::insufficient_funds;
   switch (room(actor, escrow_party, order.unit, 0, already + order.budget)) {
@@ -140,6 +146,7 @@ void Model::refuse(uint32_t actor, const Order& order, Outcome outcome, Placed& 
 }
 
 void Model::place_job(uint32_t actor, const Order& order, const Pick& pick, Placed& placed) {
+  if (!label_flow(actor, pick.worker)) throw Refused{ErrorCode::policy_denied};
   Job job;
   job.requester = actor;
   job.worker = pick.worker;
@@ -151,13 +158,35 @@ void Model::place_job(uint32_t actor, const Order& order, const Pick& pick, Plac
   job.deadline_ns = order.deadline_ns;
   job.verified = order.verified;
   job.payload = order.payload;
+  job.more = order;
+  if (order.verifier != index_none || order.verifier_role != 0) job.verified = true;
+  const uint64_t task = jobs.size();
+  if (order.parent != Order::no_task) {
+    Job& above = jobs[order.parent];
+    above.children.push_back(task);
+    job.depth = above.depth + 1;
+    if (above.deadline_ns != 0)
+      job.deadline_ns =
+          job.deadline_ns == 0 ? above.deadline_ns : std::min(job.deadline_ns, above.deadline_ns);
+  }
+  if (order.approval) {
+    job.state = TaskState::offered;
+    job.answer_by = std::max(last_ns + 1, now) + one_day_ns;
+    if (job.deadline_ns != 0) job.answer_by = std::min(job.answer_by, job.deadline_ns);
+  }
   job.dispatched_at = job.changed_at = count;
   job.hold = hold_money(actor, escrow_party, order.unit, order.budget);
   if (pick.version != 0) ++offers[pick.worker].open;
-  const uint64_t task = jobs.size();
-  deliveries_.push_back({task, 1, count});
+  if (!order.approval) deliveries_.push_back({task, 1, count});
   jobs.push_back(std::move(job));
-  placed = {Outcome::ok, task, pick.worker, pick.version, pick.price, order.budget, count, true};
+  placed = {order.approval ? Outcome::pending : Outcome::ok,
+            task,
+            pick.worker,
+            pick.version,
+            pick.price,
+            order.budget,
+            count,
+            true};
   if (!order.key.empty())
     keys_[{actor, order.key}] = {order,       Outcome::ok,  count,      task,
                                  pick.worker, pick.version, pick.price, order.budget};
@@ -168,13 +197,15 @@ void Model::place_job(uint32_t actor, const Order& order, const Pick& pick, Plac
 bool Model::place(uint32_t actor, const Order& order, const Look& found, bool last,
                   Placed& placed) {
   if (replayed(actor, order, placed)) return true;
+  check_more(actor, order);
   bool recorded;
   placed.outcome = check_money(actor, order, 0, recorded);
   if (placed.outcome == Outcome::ok) {
     const Pick pick = choose(order, found, order.budget, last, nullptr);
     if (pick.retry) return false;
     placed.outcome = pick.outcome;
-    recorded = pick.outcome == Outcome::denied || pick.outcome == Outcome::budget_exceeded;
+    recorded = pick.outcome == Outcome::denied || pick.outcome == Outcome::budget_exceeded ||
+               pick.outcome == Outcome::role_missing;
     if (pick.outcome == Outcome::ok) {
       place_job(actor, order, pick, placed);
       return true;
@@ -200,6 +231,7 @@ void Model::place_atomic(uint32_t actor, const std::vector<Order>& orders,
   for (const Order& order : orders) looks.push_back(look(actor, order, order.budget, 0));
   for (size_t i = 0; i < orders.size(); ++i) {
     const Order& order = orders[i];
+    check_more(actor, order);
     if (replayed(actor, order, placed[i])) {
       if (placed[i].outcome == Outcome::replayed) continue;
       return abort(i, placed[i].outcome, false);
@@ -212,7 +244,10 @@ void Model::place_atomic(uint32_t actor, const std::vector<Order>& orders,
     picks[i] = choose(order, looks[i], order.budget, true, &tentative);
     const Outcome said = picks[i].outcome;
     if (said != Outcome::ok)
-      return abort(i, said, said == Outcome::denied || said == Outcome::budget_exceeded);
+      return abort(i, said,
+                   said == Outcome::denied || said == Outcome::budget_exceeded ||
+                       said == Outcome::role_missing);
+    if (label_ends(actor, picks[i].worker)) return abort(i, Outcome::denied, false);
     tentative.reserved += order.budget;
     if (picks[i].version != 0) ++tentative.slots[picks[i].worker];
   }
@@ -220,7 +255,8 @@ void Model::place_atomic(uint32_t actor, const std::vector<Order>& orders,
     if (!placed[i].done) place_job(actor, orders[i], picks[i], placed[i]);
 }
 
-Answer Model::dispatch_many(uint32_t actor, const std::vector<Order>& orders, bool atomic) {
+Answer Model::dispatch_many(uint32_t actor, const std::vector<Order>& orders, bool atomic,
+                            bool single) {
   acting(actor);
   expire();
   std::vector<Placed> placed(orders.size());
@@ -231,9 +267,15 @@ Answer Model::dispatch_many(uint32_t actor, const std::vector<Order>& orders, bo
     std::vector<Look> looks;
     for (const size_t i : waiting) looks.push_back(look(actor, orders[i], orders[i].budget, round));
     std::vector<size_t> again;
-    for (size_t j = 0; j < waiting.size(); ++j)
-      if (!place(actor, orders[waiting[j]], looks[j], round == 2, placed[waiting[j]]))
-        again.push_back(waiting[j]);
+    for (size_t j = 0; j < waiting.size(); ++j) {
+      try {
+        if (!place(actor, orders[waiting[j]], looks[j], round == 2, placed[waiting[j]]))
+          again.push_back(waiting[j]);
+      } catch (const Refused& refused) {
+        if (single) throw;
+        placed[waiting[j]] = {outcome_of_refusal(refused.code)};
+      }
+    }
     waiting = again;
   }
   Answer answer;
@@ -245,138 +287,7 @@ Answer Model::dispatch_many(uint32_t actor, const std::vector<Order>& orders, bo
 }
 
 Answer Model::dispatch(uint32_t actor, const Order& order) {
-  return dispatch_many(actor, {order}, false);
-}
-
-// --- the other transitions
-
-Job& Model::job_for(uint32_t actor, uint64_t task, bool as_worker) {
-  if (task >= jobs.size()) throw Refused{ErrorCode::unknown_task};
-  Job& job = jobs[task];
-  if (!same_view(actor, job.requester) && !same_view(actor, job.worker))
-    throw Refused{ErrorCode::unknown_task};
-  if (!within(as_worker ? job.worker : job.requester, actor))
-    throw Refused{ErrorCode::not_permitted};
-  return job;
-}
-
-static void require_state(const Job& job, std::initializer_list<TaskState> states) {
-  if (std::find(states.begin(), states.end(), job.state) != states.end()) return;
-  const bool settled = job.state == TaskState::accepted || job.state == TaskState::voided ||
-                       job.state == TaskState::expired;
-  throw Refused{settled ? ErrorCode::already_resolved : ErrorCode::illegal_transition};
-}
-
-void Model::release(Job& job) {
-  if (job.version != 0) --offers[job.worker].open;
-}
-
-void Model::end_job(Job& job, TaskState state, HoldState hold) {
-  resolve(job.hold, hold);
-  release(job);
-  job.state = state;
-  job.changed_at = count;
-}
-
-Answer Model::complete(uint32_t actor, uint64_t task, uint32_t artifact, uint64_t fresh) {
-  expire();
-  acting(actor);
-  Job& job = job_for(actor, task, true);
-  require_state(job, {TaskState::dispatched});
-  Purse& payer = purses[job.requester][job.unit];
-  const Wide parts = Wide(fresh) * rates[job.unit][job.tier] + payer.remainder;
-  const uint64_t left = promises[job.hold - 1].left;
-  const uint64_t fee = job.version == 0 ? 0 : std::min(job.price, left);
-  const Wide cost = parts / parts_per_unit;
-  if (cost > Wide(left - fee)) throw Refused{ErrorCode::exceeds_hold};
-  payer.remainder = uint64_t(parts % parts_per_unit);
-  draw(job.hold, uint64_t(cost), usage[job.unit], 0);
-  job.spent += uint64_t(cost);
-  job.artifact = artifact;
-  job.state = TaskState::completed;
-  job.changed_at = count;
-  return {0, {commit()}};
-}
-
-Answer Model::judge(uint32_t actor, uint64_t task, Verdict verdict, uint32_t verifier) {
-  expire();
-  acting(actor);
-  if (verifier != index_none) acting(verifier);
-  Job& job = job_for(actor, task, false);
-  if (verifier == job.worker) throw Refused{ErrorCode::not_permitted};
-  if (verdict == Verdict::accept) {
-    require_state(job, {TaskState::completed});
-    if (job.artifact == 0) throw Refused{ErrorCode::illegal_transition};
-    if (accepted_artifacts.count(job.artifact)) throw Refused{ErrorCode::duplicate_artifact};
-    if (job.verified && verifier == index_none) throw Refused{ErrorCode::verifier_required};
-    if (!permits(Action::accept, 0, 0, verifier != index_none)) deny(actor);
-    const uint64_t fee = std::min(job.price, promises[job.hold - 1].left);
-    const auto house = uint64_t(Wide(fee) * fee_basis_points / 10'000);
-    if (fee > house) {
-      purses[job.worker][job.unit].there = true;
-      draw(job.hold, fee - house, purses[job.worker][job.unit], job.worker);
-    }
-    draw(job.hold, house, fees[job.unit], 0);
-    job.spent += fee;
-    accepted_artifacts.insert(job.artifact);
-    end_job(job, TaskState::accepted, HoldState::posted);
-  } else if (verdict == Verdict::reject) {
-    require_state(job, {TaskState::completed});
-    job.state = TaskState::rejected;
-    job.changed_at = count;
-  } else {
-    require_state(job, {TaskState::dispatched, TaskState::completed, TaskState::rejected});
-    end_job(job, TaskState::voided, HoldState::voided);
-  }
-  return {0, {commit()}};
-}
-
-Answer Model::escalate(uint32_t actor, uint64_t task, uint32_t to, uint32_t angle) {
-  expire();
-  acting(actor);
-  Job& job = job_for(actor, task, false);
-  require_state(job, {TaskState::completed, TaskState::rejected});
-  const uint64_t left = job.budget - job.spent;
-  Order order;
-  order.to = to;
-  order.angle = angle;
-  order.budget = left;
-  Pick pick;
-  if (left == 0) {
-    pick.outcome = Outcome::budget_exceeded;
-  } else {
-    for (uint32_t round = 0; round < 3; ++round) {
-      const Look found = look(actor, order, left, round);
-      pick = choose(order, found, left, round == 2, nullptr);
-      if (pick.outcome == Outcome::no_match && to == index_none && found.agents.empty()) {
-        if (busy(actor, left))
-          pick.outcome = Outcome::full;
-        else if (!feasible(actor, angle, INT64_MAX).empty())
-          pick.outcome = Outcome::budget_exceeded;
-      }
-      if (!pick.retry) break;
-    }
-  }
-  Placed placed{pick.outcome, task};
-  if (pick.outcome == Outcome::budget_exceeded) {
-    end_job(job, TaskState::voided, HoldState::voided);
-    placed.position = commit();
-  } else if (pick.outcome == Outcome::denied) {
-    refuse(actor, order, pick.outcome, placed);
-  } else if (pick.outcome == Outcome::ok) {
-    end_job(job, TaskState::dispatched, HoldState::voided);
-    job.worker = pick.worker;
-    job.version = pick.version;
-    job.tier = pick.tier;
-    job.price = pick.price;
-    job.hold = hold_money(job.requester, escrow_party, job.unit, left);
-    job.artifact = 0;
-    ++job.attempt;
-    if (pick.version != 0) ++offers[pick.worker].open;
-    deliveries_.push_back({task, job.attempt, count});
-    placed.position = commit();
-  }
-  return {0, {uint64_t(placed.outcome), placed.position}};
+  return dispatch_many(actor, {order}, false, true);
 }
 
 }  // namespace hanse::simulation

@@ -40,6 +40,26 @@ namespace hanse::simulation {
   X(give_back)         \
   X(drain)             \
   X(send)              \
+  X(govern)            \
+  X(repeal)            \
+  X(trust)             \
+  X(set_role)          \
+  X(set_terms)         \
+  X(rate)              \
+  X(steer)             \
+  X(narrow)            \
+  X(move)              \
+  X(identify)          \
+  X(admit)             \
+  X(start)             \
+  X(return_task)       \
+  X(declare_unknown)   \
+  X(verify)            \
+  X(cancel)            \
+  X(answer)            \
+  X(set_attention)     \
+  X(snapshot)          \
+  X(compact)           \
   X(ask)               \
   X(flush)             \
   X(reopen)
@@ -51,6 +71,12 @@ enum class Verb : uint8_t {
       count_
 };
 constexpr size_t verb_count = size_t(Verb::count_);
+constexpr bool is_rule(Verb verb) {
+  return verb >= Verb::govern && verb <= Verb::admit && verb != Verb::rate;
+}
+constexpr bool is_work(Verb verb) {
+  return verb == Verb::rate || (verb >= Verb::start && verb <= Verb::set_attention);
+}
 const char* verb_name(Verb verb);
 
 struct Operation {
@@ -73,6 +99,8 @@ struct Operation {
 
 std::string show(const Operation& operation);
 
+constexpr uint32_t agents_max = 40;  // a world of more has offers too close to tell apart
+
 // How often each verb is drawn, and what of; each schedule has its own.
 struct Swarm {
   std::array<uint32_t, verb_count> weights{};
@@ -81,9 +109,12 @@ struct Swarm {
   uint64_t segment_size = 1 << 16, step_ns_max = 1'000'000;
   uint32_t policy_chance = 0;  // of 1000: another policy
   Durability durability = Durability::each;
+  // Without it: what schedules drew before there were governance, roles, people and snapshots, so
+  // that seeds which found something then still say the same.
+  bool extended = true;
   uint32_t fault_gap = 150;  // operations between faults, about
   std::array<uint32_t, 8> fault_weights{};
-  static Swarm draw(uint64_t seed, uint64_t operations);
+  static Swarm draw(uint64_t seed, uint64_t operations, bool extended = true);
 };
 
 class Chooser {
@@ -109,7 +140,10 @@ class Chooser {
   void fill_money(const Model& model, Operation& op);
   void fill_box(const Model& model, Operation& op);
   void fill_people(const Model& model, Operation& op);
-  UnitId unit() { return UnitId(random_.below(unit_count)); }
+  void fill_work(const Model& model, Operation& op);
+  void fill_rules(const Model& model, Operation& op);
+  void add_terms(const Model& model, Order& order, uint64_t now_ns);
+  UnitId unit() { return UnitId(random_.below(drawn_units)); }
 
   Random random_;
   Swarm swarm_;
@@ -118,6 +152,9 @@ class Chooser {
 
 // What the model says to an operation, having done it.
 Answer answer_of(Model& model, const Operation& operation);
+
+// The same, where the model may be stopped on the way.
+void answer_until_stopped(Model& model, const Operation& operation);
 
 // The last number of its answer is the position of a record, and it waits for that.
 bool answers_position(const Operation& operation);
@@ -131,6 +168,10 @@ class Performer {
 
  private:
   Answer people(const Operation& op);
+  Answer rules(const Operation& op);
+  Answer delegation(const Operation& op);
+  Answer work(const Operation& op);
+  Answer answer(const Operation& op);
   Answer money(const Operation& op);
   Answer tasks(const Operation& op);
   Answer many(const Operation& op);
@@ -147,6 +188,9 @@ inline AgentId agent_id(uint32_t agent) {
   return agent == index_none ? id_none : make_id(agent, 1);
 }
 Digest artifact_of(uint32_t number);
+std::string role_name(uint8_t role);
+std::vector<float> direction(double angle);
+Bytes bytes_of(const std::string& text);
 std::string unit_text(UnitId unit);
 
 }  // namespace hanse::simulation

@@ -7,8 +7,6 @@
 
 namespace hanse::simulation {
 
-namespace {
-
 Bytes bytes_of(const std::string& text) {
   return {reinterpret_cast<const uint8_t*>(text.data()), text.size()};
 }
@@ -17,8 +15,11 @@ std::vector<float> direction(double angle) {
   return {float(std::cos(angle / 100)), float(std::sin(angle / 100))};
 }
 
+namespace {
+
 void add_receipt(const Receipt& receipt, Answer& answer) {
-  const bool placed = receipt.outcome == Outcome::ok || receipt.outcome == Outcome::replayed;
+  const bool placed = receipt.outcome == Outcome::ok || receipt.outcome == Outcome::pending ||
+                      receipt.outcome == Outcome::replayed;
   for (const uint64_t value :
        {uint64_t(receipt.outcome), placed ? uint64_t(index_of(receipt.task)) : 0,
         placed ? uint64_t(index_of(receipt.agent)) : 0, uint64_t(receipt.version), receipt.price,
@@ -30,9 +31,13 @@ void add_receipt(const Receipt& receipt, Answer& answer) {
 struct Requests {
   std::vector<DispatchRequest> requests;
   std::vector<std::vector<float>> queries;
+  std::vector<std::array<std::string, 2>> roles;
 
   explicit Requests(const std::vector<Order>& orders) {
-    for (const Order& order : orders) queries.push_back(direction(order.angle + 0.3));
+    for (const Order& order : orders) {
+      queries.push_back(direction(order.angle + 0.3));
+      roles.push_back({role_name(order.role), role_name(order.verifier_role)});
+    }
     for (size_t i = 0; i < orders.size(); ++i) {
       DispatchRequest& request = requests.emplace_back();
       request.to = agent_id(orders[i].to);
@@ -44,6 +49,14 @@ struct Requests {
       request.deadline_ns = orders[i].deadline_ns;
       request.key = bytes_of(orders[i].key);
       request.verifier_required = orders[i].verified;
+      request.role = roles[i][0];
+      request.verifier_role = roles[i][1];
+      request.verifier = agent_id(orders[i].verifier);
+      request.approver = agent_id(orders[i].approver);
+      request.lease_ns = orders[i].lease_ns;
+      if (orders[i].parent != Order::no_task)
+        request.parent = make_id(uint32_t(orders[i].parent), 1);
+      if (orders[i].approval) request.approval = approval_rule;
     }
   }
 };
@@ -69,7 +82,9 @@ Digest artifact_of(uint32_t number) {
   return digest;
 }
 
-std::string unit_text(UnitId unit) { return unit == 0 ? "usd_micro" : "tokens"; }
+std::string unit_text(UnitId unit) {
+  return unit == 0 ? "usd_micro" : unit == attention_in ? "attention" : "tokens";
+}
 
 Answer Performer::dispatch(const Operation& op) {
   const Requests given(op.orders);
@@ -127,7 +142,9 @@ Answer Performer::people(const Operation& op) {
     case Verb::withdraw:
       return {0, {kernel_.withdraw(actor, agent_id(op.agent), 0, 0)}};
     default:
-      return {0, {kernel_.load_policy(kernel_.root(), policy_texts[op.number])}};
+      return {0,
+              {kernel_.load_policy(kernel_.root(), policy_texts[op.number],
+                                   op.small == 0 ? "" : policy_schema)}};
   }
 }
 
@@ -291,6 +308,8 @@ Answer Performer::send(const Operation& op) {
 
 Answer Performer::perform(const Operation& op) {
   try {
+    if (is_rule(op.verb)) return op.verb < Verb::rate ? rules(op) : delegation(op);
+    if (is_work(op.verb)) return op.verb == Verb::answer ? answer(op) : work(op);
     switch (op.verb) {
       case Verb::add:
       case Verb::revoke:
@@ -325,6 +344,11 @@ Answer Performer::perform(const Operation& op) {
         return {0, {kernel_.tick()}};
       case Verb::send:
         return send(op);
+      case Verb::snapshot:
+        return {0, {kernel_.snapshot().count}};
+      case Verb::compact:
+        kernel_.compact(op.amount, 1 + op.small);
+        return {};
       case Verb::ask:
         return ask(op);
       case Verb::flush:

@@ -45,14 +45,20 @@ class Violation : public std::runtime_error {
 
 // Throws Violation. The digest is of all answers, the Merkle root and the state: the same seed
 // gives the same one.
-Digest run_schedule(uint64_t seed, uint64_t operations, Tally& tally);
+// extended: see Swarm.
+Digest run_schedule(uint64_t seed, uint64_t operations, Tally& tally, bool extended = true);
 
 // --- checks.cpp
 
 // Everything that a caller can see is as the model says, and the books balance.
 void check_state(Kernel& kernel, const Model& model);
 // The root from the records alone, and proofs of it; counts the types of the records.
-Digest check_merkle(Kernel& kernel, Tally& tally);
+// Those that were dropped are counted when they are: `counted` of them, and their leaves are read.
+Digest check_merkle(Kernel& kernel, Tally& tally, uint64_t counted);
+void count_records(Kernel& kernel, Tally& tally, uint64_t from);
+// The history of the books, at its end, is what the books are; before its floor it refuses.
+void check_history(Kernel& kernel);
 void require(bool truth, const std::string& what);
+std::string difference(const HandedOut& seen, const HandedOut& expected);
 
 }  // namespace hanse::simulation

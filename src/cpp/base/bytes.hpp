@@ -65,9 +65,15 @@ class ByteReader {
   template <class T>
     requires(std::is_arithmetic_v<T> || std::is_enum_v<T>)
   T get() {
-    T value;
-    std::memcpy(&value, take(sizeof(T)).data(), sizeof(T));
-    return value;
+    if constexpr (std::is_same_v<T, bool>) {
+      const uint8_t value = take(1)[0];
+      if (value > 1) fail();
+      return value != 0;
+    } else {
+      T value;
+      std::memcpy(&value, take(sizeof(T)).data(), sizeof(T));
+      return value;
+    }
   }
   Bytes get_raw(size_t size) { return take(size); }
   Digest get_digest() {

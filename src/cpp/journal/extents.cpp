@@ -1,5 +1,7 @@
 #include "journal/extents.hpp"
 
+#include <algorithm>
+
 #include "base/error.hpp"
 #include "base/seeded_bug.hpp"
 
@@ -7,12 +9,13 @@ namespace hanse {
 
 namespace {
 constexpr char temporary_suffix[] = ".tmp";
+constexpr char extent_suffix[] = ".ext";
 // Rough size of a node of the map, for the account of memory.
 constexpr uint64_t map_node_size = 96;
 }  // namespace
 
 std::string extent_path(const Digest& digest) {
-  return std::string(extent_directory) + "/" + hex(digest) + ".ext";
+  return std::string(extent_directory) + "/" + hex(digest) + extent_suffix;
 }
 
 std::vector<uint8_t> read_extent(Disk& disk, const std::string& path, const std::string& digest) {
@@ -44,7 +47,28 @@ void ExtentStore::ensure_directory() {
   directory_exists_ = true;
 }
 
-Digest ExtentStore::put(Bytes bytes) {
+ExtentPin ExtentStore::pin(const Digest& digest) {
+  // What is allocated comes first: where that fails, nothing is pinned.
+  struct Pin {
+    std::shared_ptr<Pins> pins;
+    Digest digest{};
+    bool counted = false;
+    ~Pin() {
+      if (!counted) return;
+      const std::lock_guard lock(pins->mutex);
+      const auto found = pins->counts.find(digest);
+      if (--found->second == 0) pins->counts.erase(found);
+    }
+  };
+  const auto one = std::make_shared<Pin>(Pin{pins_, digest, false});
+  const std::lock_guard lock(pins_->mutex);
+  if (pins_->collecting) pins_->put.insert(digest);
+  ++pins_->counts[digest];
+  one->counted = true;
+  return one;
+}
+
+Digest ExtentStore::put(Bytes bytes, ExtentPin* pin_out) {
   const Digest digest = sha256(bytes);
   if (!disk_) {
     const std::lock_guard lock(mutex_);
@@ -52,6 +76,9 @@ Digest ExtentStore::put(Bytes bytes) {
     if (is_new) memory_bytes_ += bytes.size() + map_node_size;
     return digest;
   }
+  // Before it is looked for: what is found must not be removed then.
+  const ExtentPin pinned = pin(digest);
+  if (pin_out != nullptr) *pin_out = pinned;
   ensure_directory();
   const std::string path = extent_path(digest);
   const bool held =
@@ -86,6 +113,40 @@ std::vector<uint8_t> ExtentStore::get(const Digest& digest) {
     if (found != memory_.end()) return found->second;
   }
   throw Error(ErrorCode::extent_missing, path, "there is no such extent");
+}
+
+void ExtentStore::begin_collecting() {
+  const std::lock_guard lock(pins_->mutex);
+  pins_->put.clear();
+  pins_->collecting = true;
+}
+
+ExtentStore::Collected ExtentStore::collect(const std::set<Digest>& named) {
+  struct End {
+    Pins& pins;
+    ~End() {
+      const std::lock_guard lock(pins.mutex);
+      pins.collecting = false;
+      pins.put.clear();
+    }
+  } const end{*pins_};
+  Collected collected;
+  std::set<std::string> kept;
+  for (const Digest& digest : named) kept.insert(hex(digest) + extent_suffix);
+  for (const std::string& name : disk_->list(extent_directory)) {
+    if (!name.ends_with(extent_suffix) || kept.contains(name)) continue;
+    const std::string path = std::string(extent_directory) + "/" + name;
+    const std::lock_guard lock(pins_->mutex);
+    const auto is_it = [&](const Digest& digest) { return hex(digest) + extent_suffix == name; };
+    if (std::ranges::any_of(pins_->put, is_it) ||
+        std::ranges::any_of(pins_->counts, [&](const auto& one) { return is_it(one.first); }))
+      continue;
+    const uint64_t size = disk_->open(path, OpenMode::read)->size();
+    disk_->remove(path);
+    ++collected.count;
+    collected.bytes += size;
+  }
+  return collected;
 }
 
 uint64_t ExtentStore::memory_bytes() const {

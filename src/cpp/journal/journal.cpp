@@ -47,8 +47,7 @@ void check_options(const JournalOptions& options) {
                   std::to_string(segment_size_bytes_limit));
 }
 
-// Three locks, always taken in this order: flush_mutex_ (who leads), hash_mutex_ (the tree),
-// pending_mutex_ (what was appended). None is held while the disk is written.
+// Locked in this order: flush_mutex_, hash_mutex_, pending_mutex_; none while the disk is written.
 class SegmentJournal final : public Journal {
  public:
   SegmentJournal(std::shared_ptr<Disk> disk, const JournalOptions& options, const Replay& replay)
@@ -85,7 +84,8 @@ class SegmentJournal final : public Journal {
   std::vector<uint8_t> read(Position position) override;
   uint64_t drop_before(const LogStart& start, Position keep_from) override;
   Position oldest() const override { return index_ ? index_->oldest() : 0; }
-  Digest put_extent(Bytes bytes) override;
+  Digest put_extent(Bytes bytes, ExtentPin* pin_out) override;
+  ExtentStore& extents() override { return extents_; }
   std::vector<uint8_t> get_extent(const Digest& digest) override { return extents_.get(digest); }
   void close() override;
   JournalStatus status() const override;
@@ -451,11 +451,11 @@ uint64_t SegmentJournal::drop_before(const LogStart& start, Position keep_from) 
                        [&](uint64_t size) { writer_->note_dropped(1, size); });
 }
 
-Digest SegmentJournal::put_extent(Bytes bytes) {
+Digest SegmentJournal::put_extent(Bytes bytes, ExtentPin* pin_out) {
   require_writable();
   throw_if_poisoned();
   try {
-    return extents_.put(bytes);
+    return extents_.put(bytes, pin_out);
   } catch (const Error& error) {
     if (error.code() == ErrorCode::storage_failed) poison(error.what());
     throw;

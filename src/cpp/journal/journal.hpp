@@ -55,6 +55,9 @@ struct JournalStatus {
   std::string poisoned;         // why, or empty
 };
 
+class ExtentStore;  // journal/extents.hpp
+using ExtentPin = std::shared_ptr<const void>;
+
 class Journal {
  public:
   using Replay = std::function<void(Position position, Bytes record)>;
@@ -99,9 +102,11 @@ class Journal {
 
   // Extents: vectors and payloads over 4 KiB, in files named by their SHA-256 under extents/.
   // Durable on return (so before the record that names them), or kept in memory in memory mode.
-  virtual Digest put_extent(Bytes bytes) = 0;
+  // While the pin lives, nobody takes it for one that no record will name.
+  virtual Digest put_extent(Bytes bytes, ExtentPin* pin_out = nullptr) = 0;
   // Error(extent_missing) or Error(corrupt) where the digest does not match.
   virtual std::vector<uint8_t> get_extent(const Digest& digest) = 0;
+  virtual ExtentStore& extents() = 0;
 
   // Flushes, marks the end of the log, and gives the directory back; afterwards only status() and
   // the counts may be asked. Idempotent. Throws what flush throws.

@@ -128,17 +128,28 @@ uint64_t LogIndex::memory_bytes() const {
   return places_.capacity() * sizeof(BatchPlace) + image_.capacity();
 }
 
-uint64_t drop_segments(Disk& disk, LogIndex& index, uint64_t before, Position limit,
-                       const std::function<void(uint64_t)>& dropped) {
-  uint64_t total = 0;
+LogFloor floor_before(Disk& disk, uint64_t before, Position limit) {
   const std::vector<uint64_t> numbers = list_segments(disk);
+  LogFloor floor;
+  if (!numbers.empty()) floor.segment = numbers.front();
   for (size_t i = 0; i + 1 < numbers.size() && numbers[i] < before; ++i) {
     // It ends where the next begins, which was written: the log goes on in it, or later.
     const Position end = read_segment_header(disk, numbers[i + 1]).first_position;
     if (end > limit) break;
-    const std::string name = segment_name(numbers[i]);
+    floor = {numbers[i + 1], end, true};
+  }
+  return floor;
+}
+
+uint64_t drop_segments(Disk& disk, LogIndex& index, uint64_t before, Position limit,
+                       const std::function<void(uint64_t)>& dropped) {
+  uint64_t total = 0;
+  const LogFloor floor = floor_before(disk, before, limit);
+  for (const uint64_t number : list_segments(disk)) {
+    if (number >= floor.segment) break;
+    const std::string name = segment_name(number);
     const uint64_t size = disk.open(name, OpenMode::read)->size();
-    index.forget_before(numbers[i] + 1, end);
+    index.forget_before(number + 1, read_segment_header(disk, number + 1).first_position);
     disk.remove(name);
     // Each for good before the next, so that a crash leaves no gap in the numbers.
     disk.sync_directory("");

@@ -48,6 +48,14 @@ class LogIndex {
   std::vector<uint8_t> image_;
 };
 
+// Where the log would begin if those were removed that lie below `before` and end at `limit` or
+// earlier; `moves`: there are some.
+struct LogFloor {
+  uint64_t segment = 0;
+  Position position = 0;
+  bool moves = false;
+};
+LogFloor floor_before(Disk& disk, uint64_t before, Position limit);
 // Removes the segments below `before` that end at `limit` or earlier, oldest first; calls
 // dropped(size in bytes) after each. -> bytes of all of them.
 uint64_t drop_segments(Disk& disk, LogIndex& index, uint64_t before, Position limit,

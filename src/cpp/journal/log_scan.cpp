@@ -155,6 +155,24 @@ class LogScan {
     enter(*header);
     segment().end = start.offset;
     state_.size_bytes = start.offset;
+    hear_seal_before(*header);
+  }
+
+  // The seal of the segment before may be all that says how much had been durable in this one.
+  void hear_seal_before(const SegmentHeader& header) {
+    if (header.number == 0 || !disk_.exists(segment_name(header.number - 1))) return;
+    try {
+      SegmentReader reader(disk_, header.number - 1);
+      ScannedSegment before;
+      before.number = header.number - 1;
+      before.size_bytes = reader.size();
+      before.end_position = header.first_position;
+      before.end_hash = header.previous_hash;
+      if (reader.size() >= 3 * block_size) durable_by_seal_ = seal_watermark(reader, before);
+    } catch (const Error& error) {
+      // A live writer may have dropped it since.
+      if (error.code() == ErrorCode::corrupt) throw;
+    }
   }
 
   // The first segment names the journal. Without a valid header it was never used, or is damaged.

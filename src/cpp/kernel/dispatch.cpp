@@ -307,6 +307,9 @@ void Kernel::Inner::place_atomic(uint32_t actor, std::vector<Prepared>& prepared
         choice = choose(actor, request, candidates[i], request.budget - prepared[i].reads_amount,
                         Action::dispatch, true, &tentative);
       if (choice.outcome == Outcome::ok) oblige(actor, choice, &tentative);
+      // Said before anything of the batch is placed.
+      if (choice.outcome == Outcome::ok && label_ends(actor, choice.worker))
+        choice = refusal(Outcome::denied, "by the flow of labels", epoch, false);
     }
     if (choice.outcome != Outcome::ok) return abort_batch(actor, i, request, choice, receipts_out);
     tentative.reserved += request.budget;

@@ -23,7 +23,9 @@ StoredBytes stored_of(Bulk& bulk) {
   return stored;
 }
 
-Bulk bulk_of(const StoredBytes& stored) { return {stored.size, stored.extent, stored.bytes}; }
+Bulk bulk_of(const StoredBytes& stored) {
+  return {stored.size, stored.extent, stored.bytes, nullptr};
+}
 
 // Same key, other body is a conflict: everything that the sender asked for is in here.
 Digest body_of(AgentId to, const Bulk& payload) {

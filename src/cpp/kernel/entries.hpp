@@ -30,6 +30,7 @@ struct EntryPage {
   std::vector<uint16_t> unit, code;
   std::vector<uint8_t> kind, debit_purpose, credit_purpose;
   std::optional<uint64_t> next;  // none: this was the last page
+  Position floor = 0;  // of a compacted journal: entries of records before it are not there
 
   // Calls f(name, column) for each column, in a fixed order.
   template <class F>

@@ -2,6 +2,7 @@
 #include "kernel/flow.hpp"
 
 #include <algorithm>
+#include <ranges>
 
 #include "base/seeded_bug.hpp"
 #include "kernel/inner.hpp"
@@ -337,6 +338,44 @@ bool Kernel::Inner::take_delivery(std::deque<PendingDelivery>& queue, Delivery& 
   return false;
 }
 
+// Without the mutex. What can't be read goes back to where it was taken from, and is left out: it
+// goes out again, as the same attempt, with the next turn. -> why, of the last that could not.
+std::exception_ptr Kernel::Inner::fetch_payloads(std::vector<Delivery>& deliveries,
+                                                 std::span<Bulk> payloads) {
+  std::exception_ptr unread;
+  std::vector<Delivery> returned;
+  size_t kept = 0;
+  for (size_t i = 0; i < payloads.size(); ++i) {
+    try {
+      deliveries[i].payload = payloads[i].in_extent() ? journal->get_extent(payloads[i].extent)
+                                                      : std::move(payloads[i].bytes);
+    } catch (...) {
+      unread = std::current_exception();
+      returned.push_back(std::move(deliveries[i]));
+      continue;
+    }
+    if (kept != i) deliveries[kept] = std::move(deliveries[i]);
+    ++kept;
+  }
+  deliveries.resize(kept);
+  if (returned.empty()) return unread;
+  const std::lock_guard lock(writer);
+  for (const Delivery& one : returned | std::views::reverse) put_back(one);
+  return unread;
+}
+
+// The mutex is held.
+void Kernel::Inner::put_back(const Delivery& delivery) {
+  if (delivery.durable) return durable.untake(index_of(delivery.worker), delivery.sequence);
+  const uint32_t index = index_of(delivery.task);
+  const Task& task = tasks.at(index);
+  if (delivered[index] != delivery.attempt || task.attempt != delivery.attempt) return;
+  delivered[index] = uint16_t(delivery.attempt - 1);
+  const PendingDelivery pending{task.changed_at, index, delivery.attempt};
+  deliveries.push_front(pending);
+  deliveries_of[index_of(delivery.worker)].push_front(pending);
+}
+
 namespace {
 
 // What other shards sent to shard 0 is taken in.
@@ -392,13 +431,12 @@ size_t Kernel::drain(MessageBatch& batch, std::vector<Delivery>& deliveries, siz
     if (in.deliveries.empty()) in.deliveries_of.clear();
     in.take_durable(count_max, deliveries, payloads);
   }
-  for (size_t i = 0; i < payloads.size(); ++i)
-    deliveries[i].payload = payloads[i].in_extent() ? in.journal->get_extent(payloads[i].extent)
-                                                    : std::move(payloads[i].bytes);
+  const std::exception_ptr unread = in.fetch_payloads(deliveries, payloads);
   const size_t rest = count_max - deliveries.size();
   size_t messages = 0;
   do messages = in.flow->mailboxes.drain(batch, rest, in.clock->now_ns(), 64, wanted);
   while (messages + deliveries.size() == 0 && rest != 0 && turn.more_came());
+  if (unread && deliveries.size() + messages == 0) std::rethrow_exception(unread);
   return deliveries.size() + messages;
 }
 
@@ -427,9 +465,9 @@ bool Kernel::receive(AgentId agent, MessageBatch& batch, std::vector<Delivery>& 
       in.deliveries.pop_front();
   }
   if (found) {
-    delivery.payload =
-        payload.in_extent() ? in.journal->get_extent(payload.extent) : std::move(payload.bytes);
     deliveries.push_back(std::move(delivery));
+    if (const auto unread = in.fetch_payloads(deliveries, {&payload, 1}))
+      std::rethrow_exception(unread);
     return true;
   }
   if (in.flow->elsewhere(agent))

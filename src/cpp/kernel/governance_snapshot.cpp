@@ -39,6 +39,22 @@ void Governance::decode(SnapshotReader& in) {
   in.expect_end();
 }
 
+void Kernel::Inner::encode_policy(SnapshotWriter& out) const {
+  out.put(epoch);
+  if (governance.empty())
+    out.put(governance.loaded);
+  else
+    governance.encode(out);
+}
+
+// Version 1 knew the loaded rules alone.
+void Kernel::Inner::decode_policy(SnapshotReader& in, uint16_t version) {
+  in.take(epoch);
+  if (version > 1) return governance.decode(in);
+  in.take(governance.loaded);
+  in.expect_end();
+}
+
 // After the program's parts were decoded: what follows from governance and the ledger.
 void Kernel::Inner::restore_policy() {
   program = compile(governance.composed(), governance.schema);

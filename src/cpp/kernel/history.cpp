@@ -12,6 +12,19 @@ History::History() {
   ledger_.observe([this](const Entry& entry) { tell(entry); });
 }
 
+History::History(Start start) : History() {
+  SnapshotReader reader(start.ledger, Ledger::snapshot_version);
+  ledger_.decode(reader);
+  parents_ = std::move(start.parents);
+  tasks_ = std::move(start.tasks);
+  floor_ = count_ = start.count;
+  for (AccountIndex i = 0; i < ledger_.account_count(); ++i) {
+    AccountInfo& info = at_floor_.emplace_back(ledger_.account(i));
+    info.remainder = 0;  // as those of later positions: the history knows neither
+    info.terms.flags &= uint8_t(~account_flag::closed);
+  }
+}
+
 void History::tell(const Entry& entry) {
   Row row = next_;
   row.entry = entry;
@@ -281,15 +294,19 @@ void History::count_in(const Row& row, AccountIndex account, AccountInfo& info) 
   }
 }
 
-static AccountInfo emptied(AccountInfo info) {
+AccountInfo History::emptied(AccountInfo info) {
   info.debits_pending = info.debits_posted = info.credits_pending = info.credits_posted = 0;
   info.remainder = 0;
   info.terms.flags &= uint8_t(~account_flag::closed);
   return info;
 }
 
+AccountInfo History::at_floor(AccountIndex account) const {
+  return account < at_floor_.size() ? at_floor_[account] : emptied(ledger_.account(account));
+}
+
 AccountInfo History::account_at(AccountIndex account, Position position) const {
-  AccountInfo info = emptied(ledger_.account(account));
+  AccountInfo info = at_floor(account);
   const auto rows = rows_of_agent_.find(index_of(info.owner));
   if (rows == rows_of_agent_.end()) return info;
   for (const uint32_t index : rows->second) {
@@ -301,8 +318,7 @@ AccountInfo History::account_at(AccountIndex account, Position position) const {
 
 std::vector<AccountInfo> History::accounts_at(Position position) const {
   std::vector<AccountInfo> found;
-  for (AccountIndex i = 0; i < ledger_.account_count(); ++i)
-    found.push_back(emptied(ledger_.account(i)));
+  for (AccountIndex i = 0; i < ledger_.account_count(); ++i) found.push_back(at_floor(i));
   for (const Row& row : rows_) {
     if (row.position > position) break;
     std::array<AccountIndex, 3> accounts{row.entry.debit, row.entry.credit, row.held_for};
@@ -316,69 +332,8 @@ std::vector<AccountInfo> History::accounts_at(Position position) const {
 uint64_t History::memory_bytes() const {
   // Each row is listed under two agents, mostly.
   return rows_.capacity() * (sizeof(Row) + 2 * sizeof(uint32_t)) + ledger_.memory_bytes() +
-         parents_.capacity() * sizeof(uint32_t) + tasks_.capacity() * sizeof(TaskMoney);
-}
-
-// --- the kernel's side
-
-void Kernel::Inner::catch_up(const Kernel::Progress& progress) {
-  constexpr uint64_t progress_every = 4096;
-  if (durability == Durability::memory)
-    throw Error(ErrorCode::unknown_event, "history", "records are not kept in memory mode");
-  if (!options.read_only) journal->flush();
-  const uint64_t count = journal->count(), from = history.count();
-  {
-    // About what a record of one transfer takes; the exact figure follows as it is read.
-    std::lock_guard lock(writer);
-    check_memory((count - from) * 256, "history");
-  }
-  for (uint64_t at = from; at < count; ++at) {
-    history.fold(journal->read(at));
-    history_bytes.store(history.memory_bytes());
-    if (progress && ((at + 1 - from) % progress_every == 0 || at + 1 == count))
-      progress(at + 1 - from, count - from);
-  }
-}
-
-EntryPage Kernel::entries(AgentId actor, const EntryQuery& query, const Progress& progress) {
-  Inner& in = *inner_;
-  in.check_open();
-  if (query.limit == 0 || query.limit > entries_per_page_max)
-    throw Error(ErrorCode::out_of_range, "limit", query.limit, entries_per_page_max);
-  std::lock_guard lock(in.history_mutex);
-  in.catch_up(progress);
-  std::lock_guard writer(in.writer);
-  const uint32_t me = in.agents.index_checked(actor);
-  if (query.agent != id_none) (void)in.visible(me, query.agent);
-  return in.history.find(query, [&](uint32_t agent) { return in.owns_view(me, agent); });
-}
-
-std::vector<AccountInfo> Kernel::accounts_at(AgentId actor, Position position,
-                                             const Progress& progress) {
-  Inner& in = *inner_;
-  in.check_open();
-  std::lock_guard lock(in.history_mutex);
-  in.catch_up(progress);
-  if (position >= in.history.count())
-    throw Error(ErrorCode::unknown_event, "at", position, in.history.count());
-  std::vector<AccountInfo> found = in.history.accounts_at(position);
-  std::lock_guard writer(in.writer);
-  const uint32_t me = in.agents.index_checked(actor);
-  std::erase_if(found,
-                [&](const AccountInfo& info) { return !in.owns_view(me, index_of(info.owner)); });
-  return found;
-}
-
-AccountInfo Kernel::account_at(AgentId actor, AgentId agent, UnitId unit, AccountPurpose purpose,
-                               Position position, const Progress& progress) {
-  Inner& in = *inner_;
-  AccountInfo info = account(actor, agent, unit, purpose);  // whether the actor may ask
-  std::lock_guard lock(in.history_mutex);
-  in.catch_up(progress);
-  if (position >= in.history.count())
-    throw Error(ErrorCode::unknown_event, "at", position, in.history.count());
-  const AccountIndex index = in.history.ledger().account_find(index_of(agent), unit, purpose);
-  return index == index_none ? emptied(info) : in.history.account_at(index, position);
+         at_floor_.capacity() * sizeof(AccountInfo) + parents_.capacity() * sizeof(uint32_t) +
+         tasks_.capacity() * sizeof(TaskMoney);
 }
 
 }  // namespace hanse

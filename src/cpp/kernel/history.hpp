@@ -20,10 +20,24 @@ void apply_rates(std::span<const RateLine> rates, Ledger& ledger,
 
 class History {
  public:
+  struct TaskMoney {
+    HoldId hold;
+    uint32_t requester, worker;
+    UnitId unit;
+  };
+  // The books as the first `count` records left them, where those are gone.
+  struct Start {
+    uint64_t count = 0;
+    std::vector<uint8_t> ledger;  // as a snapshot holds it
+    std::vector<uint32_t> parents;
+    std::vector<TaskMoney> tasks;
+  };
   History();
+  explicit History(Start start);     // throws corrupt
   History(const History&) = delete;  // the ledger in it tells this object
 
-  uint64_t count() const { return count_; }         // records folded
+  Position floor() const { return floor_; }         // there are no entries before it
+  uint64_t count() const { return count_; }         // records folded, or gone before
   void fold(Bytes record);                          // the next one
   const Ledger& ledger() const { return ledger_; }  // as the records so far leave it
 
@@ -35,6 +49,7 @@ class History {
   std::vector<AccountInfo> accounts_at(Position position) const;
 
   uint64_t memory_bytes() const;
+  static AccountInfo emptied(AccountInfo info);  // as it was before its first entry
 
  private:
   struct Row {
@@ -46,13 +61,9 @@ class History {
     Position position;
     uint64_t time_ns, user_data_64, user_data_128[2];
   };
-  struct TaskMoney {
-    HoldId hold;
-    uint32_t requester, worker;
-    UnitId unit;
-  };
 
   void tell(const Entry& entry);
+  AccountInfo at_floor(AccountIndex account) const;
   void add_to_page(const Row& row, EntryPage& page) const;
   bool fits(const Row& row, const EntryQuery& query) const;
   static void count_in(const Row& row, AccountIndex account, AccountInfo& info);
@@ -88,6 +99,8 @@ class History {
   std::vector<Row> rows_;
   std::unordered_map<uint32_t, std::vector<uint32_t>> rows_of_agent_, rows_of_task_;
   uint64_t count_ = 0;
+  Position floor_ = 0;
+  std::vector<AccountInfo> at_floor_;
   Row next_{};  // what every entry of the record being folded shares
 };
 

@@ -195,6 +195,7 @@ void Kernel::Inner::apply(const Envelope&, Position position, IdentityChangedRec
 void Kernel::Inner::apply(const Envelope&, Position, AgentMovedRecord& record) {
   agents.apply_move(record.agent, record.parent);
   directory_version.fetch_add(1);
+  deliver_below(record.agent);
 }
 
 void Kernel::Inner::apply(const Envelope&, Position, AgentNarrowedRecord& record) {
@@ -213,13 +214,16 @@ void Kernel::Inner::apply(const Envelope& envelope, Position position, Reclaimed
 void Kernel::Inner::apply(const Envelope&, Position, SteeredRecord& record) {
   agents.apply_pause(record.agent, record.paused);
   directory_version.fetch_add(1);
-  if (record.paused) return;
-  // What came for them meanwhile was passed over.
+  if (!record.paused) deliver_below(record.agent);
+}
+
+// What came for an agent and those below it while they were stopped was passed over.
+void Kernel::Inner::deliver_below(uint32_t agent) {
   for (uint32_t i = tasks.open_from(); i < tasks.count(); ++i) {
     const Task& task = tasks.at(i);
     if (task.state != TaskState::dispatched) continue;
     if (i < delivered.size() && delivered[i] >= task.attempt) continue;
-    if (agents.within(index_of(task.worker), record.agent)) queue_delivery(i, task.changed_at);
+    if (agents.within(index_of(task.worker), agent)) queue_delivery(i, task.changed_at);
   }
 }
 

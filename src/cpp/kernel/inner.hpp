@@ -74,6 +74,8 @@ struct Choice {
   std::string reason;
 };
 
+struct LogFloor;  // journal/log_index.hpp
+
 struct Kernel::Inner {
   KernelOptions options;
   std::shared_ptr<Clock> clock;
@@ -125,8 +127,8 @@ struct Kernel::Inner {
   uint64_t decisions_made = 0;
   std::string broken;  // why the kernel stopped accepting commands
 
-  std::mutex history_mutex;  // taken before `writer`
-  History history;           // derived; catches up when it is asked
+  std::mutex history_mutex;          // taken before `snapshot_mutex` and `writer`
+  std::unique_ptr<History> history;  // derived; catches up when it is asked
   std::atomic<uint64_t> history_bytes{0};
   // What check_memory knows; under the writer's mutex.
   uint64_t memory_counted = 0, memory_promised = 0;
@@ -169,6 +171,9 @@ struct Kernel::Inner {
   uint64_t write_snapshot(const JournalStart& start, const Digest& root) const;
   SnapshotInfo snapshot();
   CompactionInfo compact(Position keep_from, uint32_t snapshots);
+  static KernelOptions quiet(const KernelOptions& live);
+  void drop_old_snapshots();
+  void write_floor(const LogFloor& floor);
   Position retained_from() const;
   void run_keeper();
 
@@ -307,10 +312,14 @@ struct Kernel::Inner {
   // --- labels.cpp
   uint8_t distance_of(uint32_t agent) const;
   Outcome label_flow(uint32_t from, uint32_t to);
+  bool label_ends(uint32_t from, uint32_t to) const;
   bool label_forbids(uint32_t actor, Action action) const;
 
   // --- governance.cpp
-  void restore_policy();            // governance_snapshot.cpp
+  static constexpr uint16_t policy_section_version = 2;
+  void encode_policy(SnapshotWriter& out) const;  // governance_snapshot.cpp, as the next two
+  void decode_policy(SnapshotReader& in, uint16_t version);
+  void restore_policy();
   void adopt(uint64_t next_epoch);  // the program of what governance holds now
   std::shared_ptr<const Program> compile_next(std::string_view text, std::string_view schema) const;
   void require_author(uint32_t actor, Action action);
@@ -378,7 +387,8 @@ struct Kernel::Inner {
   Position commit_transfers(uint32_t actor, const Ledger::Batch& batch,
                             std::span<const Moved> moved);
 
-  // --- history.cpp
+  // --- past.cpp
+  void begin_history();
   void catch_up(const Kernel::Progress& progress);  // history_mutex is held, the writer's is not
   // The house's own accounts are the root's to see.
   bool owns_view(uint32_t actor, uint32_t owner) const {
@@ -401,6 +411,7 @@ struct Kernel::Inner {
 
   // --- identity.cpp, reputation.cpp, lifecycle.cpp, people.cpp
   void commit_reclaim(uint32_t actor, uint32_t target);
+  void deliver_below(uint32_t agent);
   uint32_t agent_of(const Digest& identity);                     // index_none
   bool holds_role(uint32_t agent, std::string_view role) const;  // throws unknown_role
   void check_more(uint32_t actor, const DispatchRequest& request) const;
@@ -448,6 +459,8 @@ struct Kernel::Inner {
   LatentId hand_over(LatentId latent, uint32_t worker);
   void hold_latents(uint32_t task, uint32_t worker, std::span<const LatentId> latents);
   void drop_latents(uint32_t task);
+  std::exception_ptr fetch_payloads(std::vector<Delivery>& deliveries, std::span<Bulk> payloads);
+  void put_back(const Delivery& delivery);
   bool take_delivery(std::deque<PendingDelivery>& queue, Delivery& delivery_out, Bulk& payload_out);
   void sync_flow(uint32_t here);  // takes the mutex; the caller drives that shard
   bool send_allowed(uint32_t sender_group, uint32_t receiver_group);  // takes the mutex

@@ -117,7 +117,9 @@ struct SnapshotInfo {
 };
 
 struct CompactionInfo {
-  uint64_t freed_bytes = 0;
+  uint64_t freed_bytes = 0;    // of segments
+  uint64_t freed_extents = 0;  // that neither a record nor the state names any more
+  uint64_t freed_extent_bytes = 0;
   Position oldest = 0;  // the first record that is still there
   uint64_t count = 0;   // of the snapshot that was relied on; 0: none was, and nothing was dropped
 };

@@ -24,11 +24,19 @@ uint8_t Kernel::Inner::distance_of(uint32_t agent) const {
   return agent < governance.distances.size() ? governance.distances[agent] : label_trusted;
 }
 
-// What `from` says reaches `to`: denied at the limit of hops. The mutex is held.
+// What an agent says is at the limit of hops.
+bool Kernel::Inner::label_ends(uint32_t from, uint32_t to) const {
+  const uint8_t distance = distance_of(from);
+  return distance != label_trusted && distance >= untrusted_hops_max && from != to;
+}
+
+// What `from` says reaches `to`: denied at the limit of hops. The mutex is held. The root stays
+// trusted, whatever it hears: nobody could trust it again, and no rule could be changed any more.
 Outcome Kernel::Inner::label_flow(uint32_t from, uint32_t to) {
   const uint8_t distance = distance_of(from);
   if (distance == label_trusted || from == to) return Outcome::ok;
   if (distance >= untrusted_hops_max || options.read_only) return Outcome::denied;
+  if (to == 0) return Outcome::ok;
   const auto next = uint8_t(distance + 1);
   const uint8_t now = distance_of(to);
   if ((now != label_trusted && now >= next) || governance.sources.contains(to)) return Outcome::ok;
@@ -60,6 +68,8 @@ Position Kernel::set_trusted(AgentId actor, AgentId agent, bool trusted) {
     in.begin();
     const uint32_t me = in.acting(actor);
     const uint32_t target = in.within(me, agent);
+    if (target == 0)
+      throw Error(ErrorCode::not_permitted, "agent", "no one could trust the root again", agent);
     if (trusted && (me == target || in.distance_of(me) != label_trusted))
       throw Error(ErrorCode::not_permitted, "agent", "is trusted again by one above it, who is",
                   agent);

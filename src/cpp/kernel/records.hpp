@@ -11,6 +11,7 @@
 #include "agent/agent.hpp"
 #include "base/bytes.hpp"
 #include "capability/capability.hpp"
+#include "journal/journal.hpp"
 #include "ledger/ledger.hpp"
 #include "task/task.hpp"
 
@@ -114,6 +115,7 @@ struct Bulk {
   uint32_t size = 0;
   Digest extent{};
   std::vector<uint8_t> bytes;
+  ExtentPin pin;  // until the record that names the extent is applied; not recorded
   bool in_extent() const { return size > payload_inline_max; }
 };
 

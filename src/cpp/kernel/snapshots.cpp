@@ -7,6 +7,8 @@
 #include <bit>
 
 #include "journal/leaf_file.hpp"
+#include "journal/log_index.hpp"
+#include "kernel/collecting.hpp"
 #include "kernel/inner.hpp"
 
 namespace hanse {
@@ -21,11 +23,7 @@ constexpr uint32_t section_mask_all = 0xffe;  // every number from 1 to 11
 class Folding {
  public:
   Folding(const KernelOptions& live, std::shared_ptr<Disk> disk) {
-    KernelOptions options = live;
-    options.read_only = true;
-    options.background = false;
-    options.latents = {};
-    inner_.prepare(options, std::move(disk));
+    inner_.prepare(Kernel::Inner::quiet(live), std::move(disk));
     // A graph would be made for nobody: nothing is searched here.
     inner_.capabilities.fold_later();
   }
@@ -45,6 +43,12 @@ class Folding {
     return true;
   }
 
+  // Where the log goes on in a segment that begins there, that says so: the one before it may go.
+  void fold_to(const LogFloor& floor) {
+    fold_to(floor.position);
+    start_.log = start_of_segment(*inner_.disk, floor.segment);
+  }
+
   void fold_to(uint64_t stop) {
     ScanCallbacks callbacks;
     callbacks.record = [&](Position position, Bytes record, const Digest& leaf) {
@@ -60,6 +64,8 @@ class Folding {
     start_.last_leaves.assign(leaves_.begin() + ptrdiff_t(taken), leaves_.end());
     start_.frontier = tree_.frontier();
   }
+
+  const LogStart& log() const { return start_.log; }
 
   SnapshotInfo write() {
     SnapshotInfo info;
@@ -79,6 +85,17 @@ class Folding {
 
 }  // namespace
 
+// Of a state that nobody talks to: it has no threads, and boxes for no one.
+KernelOptions Kernel::Inner::quiet(const KernelOptions& live) {
+  KernelOptions options = live;
+  options.read_only = true;
+  options.background = false;
+  options.latents = {};
+  options.mailbox.ring_count_max = 1;
+  options.shard_count = 1;
+  return options;
+}
+
 // --- to bytes and back
 
 uint64_t Kernel::Inner::write_snapshot(const JournalStart& start, const Digest& root) const {
@@ -94,8 +111,9 @@ uint64_t Kernel::Inner::write_snapshot(const JournalStart& start, const Digest& 
   });
   put(agent, hashes.agent, agents);
   put(capability, hashes.capability, capabilities);
-  file.add(policy, 1, hashes.policy,
-           [&](SnapshotWriter& out) { out.put(epoch, std::string(program->text())); });
+  // The older form says all there is to say, and older readers know it, while nothing was governed.
+  file.add(policy, governance.empty() ? 1 : policy_section_version, hashes.policy,
+           [&](SnapshotWriter& out) { encode_policy(out); });
   put(SnapshotSection::ledger, hashes.ledger, this->ledger);
   put(task, hashes.task, tasks);
   put(mailbox, hashes.mailbox.value_or(Digest{}), durable);
@@ -134,12 +152,10 @@ void Kernel::Inner::decode_section(const SectionEntry& entry, SnapshotReader& in
       return decode(agents);
     case SnapshotSection::capability:
       return decode(capabilities);
-    case SnapshotSection::policy: {
-      std::string text;
-      in.take(epoch, text);
-      program = compile(text);
-      return in.expect_end();
-    }
+    case SnapshotSection::policy:
+      if (entry.version == 0 || entry.version > policy_section_version)
+        throw Error(ErrorCode::log_version, "policy", entry.version, policy_section_version);
+      return decode_policy(in, entry.version);
     case SnapshotSection::ledger:
       return decode(ledger);
     case SnapshotSection::task:
@@ -167,6 +183,12 @@ JournalStart Kernel::Inner::restore(uint64_t count) {
   const std::string path = snapshot_path(count);
   const auto file = disk->open(path, OpenMode::read);
   const SnapshotHeader header = read_snapshot_header(*file, path);
+  // With the newest snapshot alone to rely on, an older one may have lost what it goes on with.
+  if (!disk->exists(segment_name(header.start.segment)))
+    throw Error(
+        ErrorCode::corrupt, path,
+        "offset 0: it goes on in " + segment_name(header.start.segment) + ", which is not there", 0,
+        count);
   JournalStart start{header.start, header.frontier, {}};
   uint32_t seen = 0;
   for (const SectionEntry& entry : header.sections) {
@@ -183,6 +205,7 @@ JournalStart Kernel::Inner::restore(uint64_t count) {
     }
     seen |= 1u << uint32_t(entry.section);
   }
+  restore_policy();
   directory_version.fetch_add(1);
   const bool sound = seen == section_mask_all && header.start.count == count &&
                      header.frontier.size() == size_t(std::popcount(count)) &&
@@ -231,12 +254,39 @@ SnapshotInfo Kernel::Inner::snapshot() {
   folding->fold_to(stop);
   const SnapshotInfo info = folding->write();
 
+  drop_old_snapshots();
+  return info;
+}
+
+// The newest few, and the one from which what is left of the records can be folded; none that goes
+// on with records that were dropped.
+void Kernel::Inner::drop_old_snapshots() {
   const std::vector<uint64_t> counts = list_snapshots(*disk);
-  for (size_t i = snapshots_kept; i < counts.size(); ++i) {
+  const Position oldest = journal->oldest();
+  for (size_t i = 0; i < counts.size(); ++i) {
+    if (i < snapshots_kept ? counts[i] >= oldest : counts[i] == oldest && oldest != 0) continue;
     disk->remove(snapshot_path(counts[i]));
     disk->sync_directory(snapshot_directory);
   }
-  return info;
+}
+
+// The state at the first record that will be kept: the books of every later position follow from
+// it. A journal that was compacted before there were such has none, and goes on without.
+void Kernel::Inner::write_floor(const LogFloor& floor) {
+  std::unique_ptr<Folding> folding;
+  for (const uint64_t count : list_snapshots(*disk)) {
+    if (count > floor.position) continue;
+    auto next = std::make_unique<Folding>(options, disk);
+    if (!next->begin_with(count)) continue;
+    // One that goes on behind the end of the segment before is written again.
+    if (count == floor.position && next->log().segment == floor.segment) return;
+    folding = std::move(next);
+    break;
+  }
+  if (!folding && journal->oldest() != 0) return;
+  if (!folding) folding = std::make_unique<Folding>(options, disk);
+  folding->fold_to(floor);
+  folding->write();
 }
 
 CompactionInfo Kernel::Inner::compact(Position keep_from, uint32_t snapshots) {
@@ -247,12 +297,15 @@ CompactionInfo Kernel::Inner::compact(Position keep_from, uint32_t snapshots) {
   if (options.read_only) throw Error(ErrorCode::read_only, "kernel", "opened read-only");
   const std::lock_guard one(snapshot_mutex);
   CompactionInfo info;
-  // What will be all that is left of the records is read back first, every byte of it.
+  // What will be all that is left of the records is read back first, every byte of it, and must be
+  // a state that can be opened.
   uint32_t intact = 0;
   LogStart start;
   for (const uint64_t count : list_snapshots(*disk)) {
+    Folding folding(options, disk);
+    if (!folding.begin_with(count)) continue;
+    start = folding.log();
     try {
-      start = verify_snapshot(*disk, count).start;
       LeafFile(*disk, start.uuid).read(count);
     } catch (const Error&) {
       continue;
@@ -261,7 +314,14 @@ CompactionInfo Kernel::Inner::compact(Position keep_from, uint32_t snapshots) {
   }
   if (intact == snapshots) {
     info.count = start.count;
-    info.freed_bytes = journal->drop_before(start, keep_from);
+    const Position limit = std::min(start.count, keep_from);
+    const LogFloor floor = floor_before(*disk, start.segment, limit);
+    if (floor.moves) {
+      write_floor(floor);
+      info.freed_bytes = journal->drop_before(start, limit);
+      drop_old_snapshots();
+      collect_extents(*this, info);
+    }
   }
   info.oldest = journal->oldest();
   return info;

@@ -109,7 +109,7 @@ void Kernel::Inner::expire_before_search() {
 Bulk Kernel::Inner::make_bulk(Bytes bytes) {
   Bulk bulk;
   bulk.size = uint32_t(bytes.size());
-  if (bulk.in_extent()) bulk.extent = journal->put_extent(bytes);
+  if (bulk.in_extent()) bulk.extent = journal->put_extent(bytes, &bulk.pin);
   bulk.bytes.assign(bytes.begin(), bytes.end());
   return bulk;
 }

@@ -216,6 +216,12 @@ bool Kernel::Inner::escalate_one(uint32_t actor, TaskId id, const DispatchReques
 
 void Kernel::Inner::commit_escalation(uint32_t actor, uint32_t index, uint64_t left,
                                       const Choice& choice, Receipt& receipt_out) {
+  const uint32_t requester = index_of(tasks.at(index).requester);
+  if (label_flow(requester, choice.worker) != Outcome::ok)
+    throw Error(ErrorCode::policy_denied, "escalate",
+                "by the flow of labels: untrusted words end after " +
+                    std::to_string(untrusted_hops_max) + " hops",
+                agents.id_at(requester));
   EscalatedRecord record{index,          choice.worker,     choice.space, choice.row, choice.offer,
                          choice.version, choice.tier,       choice.price, left,       choice.epoch,
                          choice.score,   choice.considered, choice.rules};

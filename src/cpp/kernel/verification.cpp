@@ -50,6 +50,7 @@ class StateCheck {
     KernelOptions options;
     options.read_only = true;
     options.background = false;
+    options.mailbox.ring_count_max = 1;
     inner_.prepare(options, disk_);
     inner_.capabilities.fold_later();
   }
@@ -63,7 +64,11 @@ class StateCheck {
       if (snapshots_.headers.empty())
         throw Error(ErrorCode::corrupt, segment_name(0),
                     "offset 0: the segment is missing, and no snapshot holds what was in it");
-      folded_from_ = snapshots_.headers.begin()->first;
+      // Those before it go on with records that were dropped.
+      const Position oldest = start_of_segment(*disk_, numbers.front()).count;
+      const auto first = snapshots_.headers.lower_bound(oldest);
+      folded_from_ =
+          first == snapshots_.headers.end() ? snapshots_.headers.begin()->first : first->first;
       start = inner_.restore(folded_from_).log;
     }
     ScanCallbacks callbacks;

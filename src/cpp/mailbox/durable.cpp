@@ -346,6 +346,18 @@ bool DurableTable::take_from(uint32_t agent, uint64_t durable_count, DurableTake
   return true;
 }
 
+void DurableTable::untake(uint32_t agent, uint64_t sequence) {
+  const uint32_t index = box_find(agent);
+  if (index == index_none) return;
+  Box& box = boxes_[index];
+  Entry* const entry = find(box, sequence);
+  if (entry == nullptr || entry->gone || !entry->handed) return;
+  box.returned.insert(sequence);
+  entry->handed = false;
+  --box.in_flight;
+  wake(index);
+}
+
 // --- what is
 
 DurableBoxInfo DurableTable::info(uint32_t agent) const {

@@ -159,6 +159,22 @@ class DurableTable {
             const std::function<bool(uint32_t agent)>& skip, std::vector<DurableTaken>& out);
   bool take_from(uint32_t agent, uint64_t durable_count, DurableTaken& out);
   bool ready() const { return !ready_.empty(); }
+  // It was not handed out after all, and goes out again as the same attempt.
+  void untake(uint32_t agent, uint64_t sequence);
+
+  // What payloads and states are in extents.
+  template <class Add>
+  void each_extent(Add&& add) const {
+    const auto see = [&](const StoredBytes& bytes) {
+      if (bytes.in_extent()) add(bytes.extent);
+    };
+    for (const Box& box : boxes_) {
+      for (const Entry& entry : box.entries) see(entry.payload);
+      for (const DurableDead& dead : box.dead) see(dead.payload);
+    }
+    for (const Party& party : parties_)
+      if (party.has_state) see(party.state);
+  }
 
   DurableBoxInfo info(uint32_t agent) const;                  // of a declared box
   const std::deque<DurableDead>& dead(uint32_t agent) const;  // the newest of the box

@@ -238,6 +238,13 @@ class TaskTable {
   const KeyedResult* keyed(uint32_t requester_index, Bytes key) const;
   void apply_key(uint32_t requester_index, Bytes key, const KeyedResult& result);
 
+  // What payloads are in extents.
+  template <class Add>
+  void each_extent(Add&& add) const {
+    for (const Task& task : tasks_)
+      if (task.payload_size > payload_inline_max) add(task.payload_extent);
+  }
+
   // Work that a worker still owes, ascending by id.
   void unfinished(std::vector<uint32_t>& indices_out) const;
   // Tasks past their deadline and not settled, ascending by (deadline, id), at most `limit`.

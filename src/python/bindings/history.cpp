@@ -46,7 +46,7 @@ py::tuple entries_of(KernelHandle& handle, AgentId actor, py::dict given, py::ob
   py::dict columns;
   page.columns([&](const char* name, auto& column) { columns[name] = array_from(column); });
   const py::object next = page.next ? py::object(py::int_(*page.next)) : py::none();
-  return py::make_tuple(columns, next);
+  return py::make_tuple(columns, next, page.floor);
 }
 
 py::list accounts_at(KernelHandle& handle, AgentId actor, py::object position,

@@ -69,7 +69,8 @@ py::tuple compact(KernelHandle& handle, py::object keep, py::object snapshots) {
   const uint64_t records = unsigned_of(keep, "keep");
   const auto relied_on = unsigned_of<uint32_t>(snapshots, "snapshots", UINT32_MAX);
   const CompactionInfo info = unlocked([&] { return kernel.compact(records, relied_on); });
-  return py::make_tuple(info.freed_bytes, info.oldest, info.count);
+  return py::make_tuple(info.freed_bytes, info.oldest, info.count, info.freed_extents,
+                        info.freed_extent_bytes);
 }
 
 py::tuple verify(py::object directory, py::object jobs, py::object progress) {

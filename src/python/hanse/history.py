@@ -43,10 +43,12 @@ class Entries:
     user_data_128_high, user_data_128_low uint64[n]; user_data_32 uint32[n]; unit, code uint16[n];
     kind (hanse.EntryKind), debit_purpose, credit_purpose uint8[n]. hold, task 0: none.
     next: where the next page begins, for `after`; None: this was the last.
+    floor: of a compacted journal: movements by records before it are not there any more. Else 0.
     """
 
     columns: dict[str, NDArray[Any]]
     next: int | None
+    floor: int = 0
 
     def __len__(self) -> int:
         return len(self.columns["position"])
@@ -86,8 +88,10 @@ class History:
         [start, stop) and times [since_ns, until_ns).
 
         after: `next` of the page before. limit: 1 … 65,536. progress(done, total): records read
-        from the journal, which the first question does. Raises NotFoundError (also in memory mode,
-        which keeps no records), InvalidError, BusyError where memory_max has no room for it.
+        from the journal, which the first question does. Where the journal was compacted, a start
+        before `floor` is NotFoundError (UnknownEvent), which names it; without one the page begins
+        there. Raises NotFoundError (also in memory mode, which keeps no records), InvalidError,
+        BusyError where memory_max has no room for it.
         """
         query: dict[str, Any] = {
             "agent": agent,

@@ -69,11 +69,14 @@ class Snapshot:
 @dataclass(frozen=True, slots=True)
 class Compaction:
     """What was dropped. oldest: the first record that is still there. snapshot: the position of
-    the snapshot that was relied on; None: there was none, and nothing was dropped."""
+    the snapshot that was relied on; None: there was none, and nothing was dropped. freed_extents:
+    payloads, vectors and texts over 4 KiB that neither a record nor the state names any more."""
 
     freed_bytes: int
     oldest: int
     snapshot: int | None
+    freed_extents: int = 0
+    freed_extent_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,7 +184,8 @@ class Journal:
         return Snapshot(count, size, taken, digest.hex())
 
     def snapshots(self) -> list[Snapshot]:
-        """Those on disk whose header is sound, newest first; the newest two are kept."""
+        """Those on disk whose header is sound, newest first. The newest two are kept, and that of
+        the first record that a compaction left."""
         return [
             Snapshot(count, size, taken, digest.hex())
             for count, size, taken, digest in self._kernel._core.snapshots()
@@ -193,10 +197,11 @@ class Journal:
         keep: so many of the newest records stay. snapshots: 2 relies on the older of the newest two
         intact snapshots, so that one may be damaged later; 1 on the newest. What was dropped can't
         be read as events or entries any more: NotFoundError (UnknownEvent) names the oldest record
-        kept. Raises StorageError, InvalidError.
+        kept, where a snapshot is left, too, from which the books since then follow. Raises
+        StorageError, InvalidError.
         """
-        freed, oldest, count = self._kernel._core.compact(keep, snapshots)
-        return Compaction(freed, oldest, count or None)
+        freed, oldest, count, extents, extent_bytes = self._kernel._core.compact(keep, snapshots)
+        return Compaction(freed, oldest, count or None, extents, extent_bytes)
 
     def checkpoint(self, key: NoteKey, *, count: int | None = None) -> str:
         """The root of the first `count` (None: all durable) records as a signed note (C2SP
