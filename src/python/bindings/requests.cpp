@@ -138,8 +138,8 @@ py::object expire(KernelHandle& handle) {
   std::vector<EndedRequest> ended;
   RequestTable& table = handle.requests->table;
   table.expire(monotonic_ns(), SIZE_MAX, ended);
-  if (!handle.closed && handle.kernel->mailboxes().owned_by_caller())
-    for (const EndedRequest& one : ended) handle.kernel->mailboxes().cancel(one.to, one.number);
+  if (!handle.closed)
+    for (const EndedRequest& one : ended) handle.kernel->cancel_message(one.to, one.number);
   handle.requests->settle_ended(ended, "no reply in time");
   const uint64_t next = table.next_deadline_ns(), now = monotonic_ns();
   if (next == 0) return py::none();
