@@ -82,6 +82,7 @@ TEST(DurableTerms, ATickBuriesWhatIsLateWithoutAnybodyTaking) {
   post.clock->advance(10'000);
   uint32_t count = 0, more = 0;
   while ((more = post.kernel->tick()) != 0) count += more;
+  EXPECT_EQ(count, 600u);
   EXPECT_EQ(post.info().dead, 600u);
   EXPECT_EQ(post.info().queued, 0u);
   EXPECT_EQ(post.info().payload_bytes, 0u);

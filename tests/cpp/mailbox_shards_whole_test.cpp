@@ -1,6 +1,7 @@
 // Publications, cancellations, dead letters and observation over all shards.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <atomic>
 #include <thread>
 
