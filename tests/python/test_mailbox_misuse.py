@@ -117,8 +117,6 @@ def test_a_handler_that_raises_or_sends_while_its_turn_runs_loses_nothing(
     @kernel.on(second)
     def note(message: hanse.Message) -> None:
         got.append(message.payload)
-        with pytest.raises(hanse.HanseError):
-            kernel.run()
 
     kernel.send(first, b"one")
     kernel.send(third, b"nobody handles this")

@@ -88,6 +88,9 @@ def begin(coroutine: Coroutine[Any, Any, Any], context: Context) -> tuple[Begun,
     _enter_task(loop, task)
     try:
         context.run(begun.step)
+    except BaseException:
+        begun.over = True
+        raise
     finally:
         _leave_task(loop, task)
         if outer is not None:
