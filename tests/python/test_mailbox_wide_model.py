@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections import defaultdict
 from dataclasses import dataclass, field
 
@@ -58,6 +59,8 @@ class ShardedMailboxes(RuleBasedStateMachine):
     def teardown(self) -> None:
         if hasattr(self, "kernel"):
             self.kernel.close()
+            del self.kernel
+            gc.collect()  # the rings of a kernel are megabytes, and cycles keep them
 
     # --- the model
 
@@ -264,6 +267,8 @@ class DurableBoxes(RuleBasedStateMachine):
     def teardown(self) -> None:
         if hasattr(self, "kernel"):
             self.kernel.close()
+            del self.kernel
+            gc.collect()  # the rings of a kernel are megabytes, and cycles keep them
 
     # --- the model
 
