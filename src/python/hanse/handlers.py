@@ -47,16 +47,8 @@ def event_loop_runs() -> bool:
     return events is not None and events._get_running_loop() is not None
 
 
-def error_of(task: Any) -> BaseException | None:
-    """What a finished task raised; also marks it as seen."""
-    if task.cancelled():
-        return RuntimeError("the handler was cancelled")
-    error: BaseException | None = task.exception()
-    return error
-
-
 def error_from(error: BaseException | None) -> BaseException | None:
-    """As error_of, of what a coroutine raised itself."""
+    """What a coroutine raised: one that was cancelled has failed."""
     if error is None or isinstance(error, Exception):
         return error
     return RuntimeError("the handler was cancelled")
@@ -374,7 +366,7 @@ class Handlers:
         self._busy.add(message.to)
         self._core.set_paused(message.to, True)
         self._tasks.add(task)
-        task.add_done_callback(lambda done: self._finished(message, done))
+        begun.ended = lambda done: self._finished(message, task, done)
 
     def _interrupted(self, message: Message) -> None:
         if message.durable:
@@ -382,14 +374,13 @@ class Handlers:
         if message.kind == REQUEST:
             self.requests.fail(message.request, "its handler was interrupted", message.to)
 
-    def _finished(self, message: Message, task: Any) -> None:
+    def _finished(self, message: Message, task: Any, begun: Any) -> None:
         self._tasks.discard(task)
-        error = error_of(task)
         if self._core.is_closed():
             return
         self._busy.discard(message.to)
         self._core.set_paused(message.to, False)
-        self._ended(message, error, None if error is not None else task.result())
+        self._ended(message, error_from(begun.error), begun.result)
         if self._kernel._loop is not None:
             self._kernel._loop.schedule()
 
