@@ -115,23 +115,25 @@ void send_question(KernelHandle& handle, Question& question, uint64_t parent) {
   }
 }
 
-// Handles one agent's only message, a request, where that is allowed: without a turn.
-void handle_now(KernelHandle& handle, const Desk& desk, AgentId to) {
+// Handles one agent's only message, a request, where that is allowed: without a turn. False: it is
+// in its box.
+bool handle_now(KernelHandle& handle, const Desk& desk, AgentId to) {
   Kernel& kernel = *handle.kernel;
   MailboxTable& mailboxes = kernel.mailboxes();
   if (handle.routes.route(kernel, to) != RouteTable::single || !mailboxes.owned_by_caller() ||
       handle.running.size() >= inline_depth_max || mailboxes.queued(to) != 1 ||
       desk.held_up(handle, to))
-    return;
+    return false;
   // The one that asks is inside of its own handler, also of an async one.
   const Actor outer = acting(handle);
-  if (outer.agent == to) return;
+  if (outer.agent == to) return false;
   handle.one.clear();
-  if (!mailboxes.receive(to, handle.one, 0)) return;
+  if (!mailboxes.receive(to, handle.one, 0)) return false;
   const Message& message = handle.one.messages().front();
   const py::object argument = message_object(message, handle.requests);
   const Acting acting(handle, to, message.request);
   handle_message(handle, desk, argument.ptr());
+  return true;
 }
 
 py::object expire(KernelHandle& handle) {
@@ -179,9 +181,9 @@ PyObject* ask(PyObject* self, PyObject* const* args, Py_ssize_t count, PyObject*
     send_question(handle, question, actor.request);
     const uint64_t number = question.header.request;
     py::object reply = handle.requests->reply_for(number, question.header.to, handle.loop);
-    handle_now(handle, Desk(sender->desk), question.header.to);
+    const bool begun = handle_now(handle, Desk(sender->desk), question.header.to);
     if (handle.requests->table.waiting(number)) {
-      handle.work_arrived();
+      if (!begun) handle.work_arrived();
       if (question.timeout_ns != 0) py::handle(self).attr("_watch_deadlines")();
     }
     return reply.release().ptr();
