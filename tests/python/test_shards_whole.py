@@ -308,7 +308,7 @@ def test_counts_hold_while_groups_move_and_everyone_publishes(kernel: hanse.Kern
     agents = spread(kernel)
     everyone = np.array([agent for of in agents for agent in of], np.uint64)
     kernel.topics.subscribe(everyone, TOPIC)
-    group = kernel.agents[agents[1][0]].parent
+    group = kernel.agents.find("of shard 1")
     passed = threading.Event()
     again = [200]
 

@@ -72,8 +72,8 @@ struct Delivery {
 struct DurableMessage {
   AgentId to = id_none;
   Bytes payload;
-  Bytes key;           // idempotency, at most 64 bytes; empty: none
-  DurableTerms terms;  // not part of what a key stands for: a retry may come later
+  Bytes key;             // idempotency, at most 64 bytes; empty: none
+  DurableTerms terms{};  // not part of what a key stands for: a retry may come later
 };
 
 // ok, replayed (then of the first one), or why not: conflict, unknown, revoked, denied (the policy

@@ -162,6 +162,11 @@ void MailboxTable::bury(const MessageHeader& header, Outcome reason, Bytes paylo
   state_->bury_unqueued(header, reason, payload);
 }
 
+void MailboxTable::bury_payload(const MessageHeader& header, Outcome reason,
+                                const Payload& payload) {
+  state_->bury_unqueued(header, reason, payload ? Content(payload.buffer()) : Content(Bytes{}));
+}
+
 std::vector<DeadLetter> MailboxTable::dead_letters() const { return state_->letters->list(); }
 
 Outcome MailboxTable::resend(uint64_t number) {

@@ -256,6 +256,8 @@ class MailboxTable {
   // A message that never entered a box, or left it by other hands (an unacknowledged one, say), is
   // kept as a dead letter and counted as accepted and dead. Any thread.
   void bury(const MessageHeader& header, Outcome reason, Bytes payload);
+  // The same with a payload that the letter shares, so that it is kept whole.
+  void bury_payload(const MessageHeader& header, Outcome reason, const Payload& payload);
   std::vector<DeadLetter> dead_letters() const;  // the newest 1,024, oldest first; any thread
   // Sends one again, as it was but without its deadline. ok: it is no dead letter any more (but
   // stays counted as one, and counts as accepted anew). unknown: there is none of that number;

@@ -134,7 +134,11 @@ void Shards::State::absorb_one(Shard& into, ShardRing::Cell& cell) {
   } else {
     outcome = into.table.send(header, bytes);
   }
-  if (!taken_up(outcome)) into.table.bury(header, outcome, bytes);
+  if (taken_up(outcome)) return;
+  if (payload)
+    into.table.bury_payload(header, outcome, payload);
+  else
+    into.table.bury(header, outcome, bytes);
 }
 
 // What is no message.
@@ -151,7 +155,7 @@ void Shards::State::absorb_other(Shard& into, ShardRing::Cell& cell) {
   for (size_t i = 0; i < sent->to.size(); ++i) {
     if (taken_up(into.arrivals.outcomes[i])) continue;
     header.to = sent->to[i];
-    into.table.bury(header, into.arrivals.outcomes[i], sent->payload.bytes());
+    into.table.bury_payload(header, into.arrivals.outcomes[i], sent->payload);
   }
 }
 

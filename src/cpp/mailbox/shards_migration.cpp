@@ -152,7 +152,10 @@ void Shards::State::unpack(Shard& into, Moved&& moved) {
     const Bytes bytes = kept ? kept.bytes() : Bytes(letter.bytes);
     const Outcome outcome = kept ? table.send_payload(letter.header, std::move(letter.payload))
                                  : table.send(letter.header, bytes);
-    if (outcome != Outcome::ok && outcome != Outcome::dropped)
+    if (taken_up(outcome)) continue;
+    if (kept)
+      table.bury_payload(letter.header, outcome, kept);
+    else
       table.bury(letter.header, outcome, bytes);
   }
 }
