@@ -14,7 +14,14 @@ from bench.case import REGISTRY, Case, Settings, measure
 from bench.limits import measure_limits
 from bench.report import json_line, print_questions, print_table
 
-MODULES = {"mailbox": ("bench_mailbox", "bench_mailbox_bounds")}
+MODULES = {
+    "mailbox": (
+        "bench_mailbox",
+        "bench_mailbox_waits",
+        "bench_mailbox_native",
+        "bench_mailbox_bounds",
+    )
+}
 NAMES = ("mailbox", "durable", "match", "dispatch", "journal", "ledger", "latent", "policy")
 
 

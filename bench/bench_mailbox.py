@@ -8,7 +8,6 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from itertools import cycle
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -42,6 +41,14 @@ def owned() -> Iterator[hanse.Kernel]:
     with hanse.open() as kernel:
         kernel.drain()
         yield kernel
+
+
+def population(kernel: hanse.Kernel, agents: int) -> Ids:
+    """So many agents; one call adds at most a million."""
+    step = 1_000_000
+    return np.concatenate(
+        [kernel.agents.add_many(min(step, agents - i)) for i in range(0, agents, step)]
+    )
 
 
 def put_in(kernel: hanse.Kernel, ids: Ids, payloads: npt.NDArray[np.uint8]) -> None:
@@ -99,14 +106,12 @@ def asyncio_storm(agents: int, in_flight: int, count: int) -> Sample:
     return lambda: asyncio.run(storm())
 
 
-@case("mailbox", "M messages/s", "higher")
 @contextlib.contextmanager
-def handler(settings: Settings) -> Iterator[Contest]:
-    """How fast do 10,000 agents forward 64-byte tokens, one Python handler call a message?"""
-    agents, in_flight = settings.size(AGENTS, 500), settings.size(10_000, 500)
-    count = settings.size(500_000, 5_000)
+def handler_storm(agents: int, count: int, settings: Settings) -> Iterator[Contest]:
+    """One Python handler call a message: each forwards its token to a random other agent."""
+    in_flight = min(agents, 10_000)
     with owned() as kernel:
-        ids = kernel.agents.add_many(agents)
+        ids = population(kernel, agents)
         next_target = cycle(forwards(ids, 65_536).tolist()).__next__
         send = kernel.send
         handled = 0
@@ -142,18 +147,49 @@ def handler(settings: Settings) -> Iterator[Contest]:
         )
 
 
+@case("mailbox", "M messages/s", "higher")
+@contextlib.contextmanager
+def handler(settings: Settings) -> Iterator[Contest]:
+    """How fast do 10,000 agents forward 64-byte tokens, one Python handler call a message?"""
+    agents, count = settings.size(AGENTS, 500), settings.size(500_000, 5_000)
+    with handler_storm(agents, count, settings) as contest:
+        yield contest
+
+
+@case("mailbox", "M messages/s", "higher")
+@contextlib.contextmanager
+def handler_100k(settings: Settings) -> Iterator[Contest]:
+    """The same with a hundred thousand agents; a peer has as many as it bears."""
+    agents, count = settings.size(100_000, 1_000), settings.size(500_000, 5_000)
+    with handler_storm(agents, count, settings) as contest:
+        yield contest
+
+
+@case("mailbox", "M messages/s", "higher")
+@contextlib.contextmanager
+def handler_1m(settings: Settings) -> Iterator[Contest]:
+    """The same with a million agents."""
+    agents, count = settings.size(1_000_000, 2_000), settings.size(500_000, 5_000)
+    with handler_storm(agents, count, settings) as contest:
+        yield contest
+
+
+@case("mailbox", "M messages/s", "higher", long=True)
+@contextlib.contextmanager
+def handler_10m(settings: Settings) -> Iterator[Contest]:
+    """The same with ten million agents."""
+    agents, count = settings.size(10_000_000, 5_000), settings.size(500_000, 5_000)
+    with handler_storm(agents, count, settings) as contest:
+        yield contest
+
+
 @contextlib.contextmanager
 def batch_storm(agents: int, in_flight: int, turns: int, settings: Settings) -> Iterator[Contest]:
     """Numpy batches of 16,384, forwarded to targets that were chosen before the clock starts."""
     batch_max = 16_384
     per_turn = min(batch_max, in_flight)
     with owned() as kernel:
-        ids = np.concatenate(
-            [
-                kernel.agents.add_many(min(1_000_000, agents - i))
-                for i in range(0, agents, 1_000_000)
-            ]
-        )
+        ids = population(kernel, agents)
         # As many targets as there are messages, so that every agent is meant by some.
         targets = forwards(ids, max(batch_max * 8, in_flight))
         payloads = tokens(in_flight)
@@ -255,6 +291,12 @@ def send(settings: Settings) -> Iterator[Contest]:
             for to in targets:
                 one(to, payload)
 
+        nothing = hanse._core.nothing
+
+        def bare() -> None:
+            for to in targets:
+                nothing(to, payload)
+
         def emptied(sample: Sample) -> Sample:
             def run() -> float:
                 value = sample()
@@ -294,145 +336,6 @@ def send(settings: Settings) -> Iterator[Contest]:
                 peer("asyncio.Queue", cleared(each(len(targets), queue_work))),
                 peer("dict of deque", cleared(each(len(targets), box_work))),
             ],
-            limit="a builtin of two arguments, same loop",
-            limit_sample=each(len(targets), lambda: [isinstance(to, int) for to in targets]),
+            limit="an empty METH_FASTCALL function, same loop",
+            limit_sample=each(len(targets), bare),
         )
-
-
-@case("mailbox", "µs p50", "lower")
-@contextlib.contextmanager
-def ask(settings: Settings) -> Iterator[Contest]:
-    """How long does a request and its reply take inside one event loop?"""
-    count = settings.size(5_000, 100)
-    question = bytes(PAYLOAD_BYTES)
-    with owned() as kernel, asyncio.Runner() as runner:
-        worker = kernel.agents.add("worker")
-
-        @kernel.on(worker)
-        def answer(message: hanse.Message) -> bytes:
-            return message.payload[::-1]
-
-        async def asked() -> float:
-            return await times(lambda: kernel.ask(worker, question), count)
-
-        async def queued() -> float:
-            requests: asyncio.Queue[bytes] = asyncio.Queue()
-            replies: asyncio.Queue[bytes] = asyncio.Queue()
-
-            async def serve() -> None:
-                while True:
-                    replies.put_nowait((await requests.get())[::-1])
-
-            async def one() -> bytes:
-                requests.put_nowait(question)
-                return await replies.get()
-
-            server = asyncio.create_task(serve())
-            value = await times(one, count)
-            server.cancel()
-            return value
-
-        async def ready() -> bytes:
-            return question
-
-        async def bare() -> float:
-            return await times(ready, count)
-
-        async def replied() -> bytes:
-            return await kernel.ask(worker, b"abc")
-
-        def check() -> None:
-            assert runner.run(replied()) == b"cba"
-
-        yield Contest(
-            hanse=lambda: runner.run(asked()),
-            check=check,
-            peers=[
-                peer("asyncio.Queue pair", lambda: runner.run(queued())),
-                *runtimes("pingpong", settings, 1, count),
-            ],
-            limit="awaiting a coroutine that is ready",
-            limit_sample=lambda: runner.run(bare()),
-        )
-
-
-@case("mailbox", "bytes an agent", "lower")
-@contextlib.contextmanager
-def idle(settings: Settings) -> Iterator[Contest]:
-    """What does an agent's mailbox hold of memory while it has nothing to do?"""
-    agents = settings.size(1_000_000, 2_000)
-
-    def used() -> float:
-        with owned() as kernel:
-            before = kernel.memory()["mailboxes"]
-            kernel.agents.add_many(agents)
-            kernel.drain()  # the boxes are made by the thread that owns them
-            return (kernel.memory()["mailboxes"] - before) / agents
-
-    def check() -> None:
-        with owned() as kernel:
-            last = int(kernel.agents.add_many(agents)[-1])
-            assert kernel.send(last, b"awake") == hanse.Outcome.ok
-            message = kernel.receive(last)
-            assert message is not None
-            assert message.payload == b"awake"
-
-    yield Contest(
-        hanse=used,
-        check=check,
-        peers=runtimes("idle", settings, agents, 1),
-        limit="one cache line",
-        limit_sample=64.0,
-    )
-
-
-@case("mailbox", "M messages/s", "higher")
-@contextlib.contextmanager
-def slow(settings: Settings) -> Iterator[Contest]:
-    """How fast do the others handle what comes round robin while one agent handles nothing?"""
-    agents, capacity = settings.size(1_000, 100), 64
-    count = settings.size(500_000, 5_000)
-    payload = bytes(PAYLOAD_BYTES)
-    with owned() as kernel:
-        ids = kernel.agents.add_many(agents)
-        kernel.mailboxes.configure(ids[:1], capacity=capacity, policy="reject")
-        handled = 0
-
-        @kernel.on(ids[1:])
-        def count_one(message: hanse.Message) -> None:
-            nonlocal handled
-            handled += 1
-
-        targets = np.resize(ids, count).tolist()
-        wanted = count - len(range(0, count, agents))
-
-        def work() -> int:
-            send, refused = kernel.send, 0
-            for first in range(0, count, 1024):
-                for to in targets[first : first + 1024]:
-                    refused += send(to, payload) == hanse.Outcome.full
-                kernel.run()
-            while kernel.receive(int(ids[0])) is not None:
-                pass
-            return refused
-
-        def check() -> None:
-            refused = work()
-            assert handled == wanted
-            assert refused >= count - wanted - capacity - 1024 // agents - 1
-
-        yield Contest(
-            hanse=rate(wanted, work, 1e6),
-            check=check,
-            peers=runtimes("slow", settings, agents, count, 1e6),
-        )
-
-
-async def times(one: Callable[[], Any], count: int) -> float:
-    """Median of `count` awaits in microseconds."""
-    taken = []
-    for _ in range(count):
-        start = time.perf_counter_ns()
-        await one()
-        taken.append(time.perf_counter_ns() - start)
-    return float(np.median(taken)) / 1e3

@@ -28,6 +28,7 @@ class Runtime:
     messages_max: int
     quick_agents: int = 100
     quick_messages: int = 400
+    storm_agents_max: int = 1_000_000  # where each holds the addresses of all
 
 
 RUNTIMES = (
@@ -37,7 +38,7 @@ RUNTIMES = (
     Runtime("pykka", "pykka_actors", "pykka", 1_000, 10_000),
     Runtime("pyzmq inproc", "zmq_inproc", "zmq", 4_000, 20_000),
     Runtime("CAF (C++)", "caf_actors.cpp", "/usr/include/caf/all.hpp", 1_000_000, 1_000_000),
-    Runtime("Erlang", "erlang_processes.erl", "erlc", 100_000, 1_000_000),
+    Runtime("Erlang", "erlang_processes.erl", "erlc", 100_000, 1_000_000, storm_agents_max=10_000),
 )
 
 
@@ -55,6 +56,8 @@ def _peer(
     if settings.quick:
         agents, count = min(agents, runtime.quick_agents), min(count, runtime.quick_messages)
     agents, count = min(agents, runtime.agents_max), min(count, runtime.messages_max)
+    if shape == "storm":
+        agents = min(agents, runtime.storm_agents_max)
     name = f"{runtime.name} ({agents:,} agents)"
     command = _command(runtime, settings.directory)
     if command is None:

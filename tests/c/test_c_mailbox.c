@@ -218,6 +218,12 @@ static void return_ball(void* context, hanse_kernel* in, const hanse_message* me
   hanse_send(in, message->to, message->sender, message->payload, message->payload_size);
 }
 
+static void answer_ball(void* context, hanse_kernel* in, const hanse_message* message) {
+  (void)context;
+  if (message->kind == hanse_message_kind_request)
+    OK(hanse_answer(in, message->request, message->payload, message->payload_size));
+}
+
 static void count_ball(void* context, hanse_kernel* in, const hanse_message* message) {
   pair* both = context;
   if (--both->left > 0) OK(hanse_send(in, message->to, both->there, "ball", 4));
@@ -226,6 +232,28 @@ static void count_ball(void* context, hanse_kernel* in, const hanse_message* mes
 static void* run_shard(void* context) {
   const pair* both = context;
   return hanse_shard_run(both->kernel, 1) == 0 ? context : NULL;
+}
+
+static void ask_another_shard(const pair* both) {
+  uint64_t request = 0, accepted = 0;
+  char buffer[8];
+  hanse_reply reply = {.size_bytes = sizeof reply};
+  OK(hanse_on(both->kernel, both->there, answer_ball, NULL));
+  OK(hanse_ask(both->kernel, both->here, both->there, "why", 3, NULL, &request));
+  OK(hanse_reply_fetch(both->kernel, request, &reply, buffer, sizeof buffer));
+  EXPECT(reply.end == hanse_request_waiting);
+  OK(hanse_shard_turn(both->kernel, 1, NULL));
+  OK(hanse_reply_fetch(both->kernel, request, &reply, buffer, sizeof buffer));
+  EXPECT(reply.end == hanse_request_reply && reply.payload_size == 3);
+  EXPECT(memcmp(buffer, "why", 3) == 0);
+  OK(hanse_subscribe(both->kernel, both->there, 5));
+  OK(hanse_publish_topic(both->kernel, both->here, 5, "all", 3, NULL, &accepted));
+  EXPECT(accepted == 1);
+  OK(hanse_ask(both->kernel, both->here, both->there, "no", 2, NULL, &request));
+  OK(hanse_cancel(both->kernel, request));
+  uint32_t handled = 0;
+  OK(hanse_shard_turn(both->kernel, 1, &handled));
+  EXPECT(handled == 1);
 }
 
 static void play_between_shards(void) {
@@ -262,6 +290,7 @@ static void play_between_shards(void) {
   EXPECT(result == &both);
   hanse_mailbox_counters all = {.size_bytes = sizeof all}, far = {.size_bytes = sizeof far};
   OK(hanse_mailbox_count(both.kernel, &all));
+  ask_another_shard(&both);
   OK(hanse_shard_count(both.kernel, 1, &far));
   EXPECT(all.accepted == 2000 && all.handled == 2000 && all.queued == 0);
   EXPECT(far.accepted == 1000 && far.handled == 1000);
@@ -360,7 +389,7 @@ static void keep_durably(void) {
   OK(hanse_send_durable_many(kernel, a, many, 4, outcomes));
   EXPECT(outcomes[0] == hanse_outcome_ok && outcomes[1] == hanse_outcome_invalid);
   EXPECT(outcomes[2] == hanse_outcome_ok && outcomes[3] == hanse_outcome_full);
-  many[1].zero = 1;
+  many[1].lane = HANSE_LANE_COUNT;
   ERROR(hanse_send_durable_many(kernel, a, many, 4, outcomes), out_of_range);
   ERROR(hanse_send_durable_many(kernel, a, NULL, 1, outcomes), empty);
 }
@@ -396,6 +425,27 @@ static void commit_and_give_back(void) {
   OK(hanse_give_back(kernel, b, &delivery.sequence, 1, NULL));
   const uint64_t unknown[] = {99};
   ERROR(hanse_give_back(kernel, b, unknown, 1, NULL), out_of_range);
+}
+
+static void resend_what_was_late(void) {
+  hanse_durable_message late = durable_message(c, "late", NULL);
+  late.lane = 3;
+  late.deadline_ns = 1;
+  char buffer[16];
+  hanse_delivery delivery = {.size_bytes = sizeof delivery};
+  OK(hanse_receive(kernel, c, &delivery, buffer, sizeof buffer));
+  OK(hanse_send_durable(kernel, a, &late, NULL));
+  OK(hanse_receive(kernel, c, &delivery, buffer, sizeof buffer));
+  EXPECT(delivery.to == HANSE_ID_NONE || delivery.durable == 0);
+  hanse_dead_letter letters[2] = {{.size_bytes = sizeof *letters}, {.size_bytes = sizeof *letters}};
+  uint32_t count = 0;
+  OK(hanse_durable_dead_letters(kernel, root, c, letters, 2, &count));
+  EXPECT(count == 1 && letters[0].reason == hanse_outcome_expired);
+  EXPECT(letters[0].payload_size == 4 && memcmp(letters[0].payload, "late", 4) == 0);
+  OK(hanse_durable_dead_letter_resend(kernel, root, c, letters[0].number, NULL));
+  OUTCOME(hanse_durable_dead_letter_resend(kernel, root, c, letters[0].number, NULL), unknown);
+  OK(hanse_receive(kernel, c, &delivery, buffer, sizeof buffer));
+  EXPECT(delivery.durable == 1 && delivery.lane == 3 && memcmp(buffer, "late", 4) == 0);
 }
 
 static void reopen_and_count(const char* directory) {
@@ -439,6 +489,7 @@ int main(void) {
     publish_and_bound();
     keep_durably();
     commit_and_give_back();
+    resend_what_was_late();
     reopen_and_count(directory);
     OK(hanse_close(kernel));
   }

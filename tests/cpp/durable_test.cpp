@@ -3,83 +3,10 @@
 
 #include <algorithm>
 
-#include "journal/simulated_disk.hpp"
-#include "kernel/kernel.hpp"
+#include "durable_fixture.hpp"
 
 namespace hanse {
 namespace {
-
-Bytes bytes_of(std::string_view text) {
-  return {reinterpret_cast<const uint8_t*>(text.data()), text.size()};
-}
-std::string text_of(const std::vector<uint8_t>& bytes) { return {bytes.begin(), bytes.end()}; }
-
-struct Post {
-  std::shared_ptr<SimulatedDisk> disk = std::make_shared<SimulatedDisk>();
-  std::shared_ptr<ManualClock> clock = std::make_shared<ManualClock>(1'700'000'000'000'000'000);
-  std::unique_ptr<Kernel> kernel;
-  AgentId team, sender, box, other;
-
-  explicit Post(DurableOptions options = {}) {
-    open();
-    team = add(id_none, "team", AgentKind::group);
-    sender = add(team, "sender"), box = add(team, "box"), other = add(team, "other");
-    kernel->declare_durable(kernel->root(), std::vector{box}, options);
-  }
-  void open(bool read_only = false) {
-    KernelOptions options;
-    options.disk = disk;
-    options.clock = clock;
-    options.background = false;
-    options.read_only = read_only;
-    options.segment_size_bytes_max = 1 << 16;
-    kernel = Kernel::open(options);
-  }
-  void reopen() {
-    kernel->close();
-    open();
-  }
-  AgentId add(AgentId parent, const std::string& name, AgentKind kind = AgentKind::agent) {
-    AgentsAdded added;
-    added.parent = parent;
-    added.kind = kind;
-    added.names = {name};
-    AgentId id;
-    kernel->add_agents(kernel->root(), added, {&id, 1});
-    return id;
-  }
-  DurableSent send(const std::string& payload, const std::string& key = "", AgentId to = id_none) {
-    return kernel->send_durable(sender,
-                                {to == id_none ? box : to, bytes_of(payload), bytes_of(key)});
-  }
-  std::vector<Delivery> drain(size_t count_max = 1000) {
-    MessageBatch batch;
-    std::vector<Delivery> deliveries;
-    kernel->drain(batch, deliveries, count_max);
-    return deliveries;
-  }
-  Position acknowledge(std::vector<uint64_t> sequences) {
-    return kernel->commit_durable(box, {sequences, {}, {}}, {});
-  }
-  DurableBoxInfo info(AgentId agent = id_none) {
-    return kernel->durable_box(kernel->root(), agent == id_none ? box : agent);
-  }
-  void expect_conserved() {
-    const DurableBoxInfo at = info();
-    EXPECT_EQ(at.accepted, at.acknowledged + at.dead + at.queued);
-  }
-};
-
-template <class Call>
-ErrorCode code_of(Call&& call) {
-  try {
-    call();
-  } catch (const Error& error) {
-    return error.code();
-  }
-  ADD_FAILURE() << "did not throw";
-  return ErrorCode::invariant;
-}
 
 TEST(Durable, HandsOutInOrderUntilAcknowledged) {
   Post post;
@@ -129,7 +56,7 @@ TEST(Durable, HandsNothingOutBeforeItsRecordIsDurable) {
   Post post;
   post.send("known");
   EXPECT_EQ(post.drain().size(), 1u);
-  const DurableMessage next{post.box, bytes_of("next"), {}};
+  const DurableMessage next{post.box, bytes_of("next"), {}, {}};
   DurableSent sent;
   const Position position =
       post.kernel->commit_durable(post.box, {{}, {&next, 1}, {}}, {&sent, 1}, false);
@@ -157,7 +84,7 @@ TEST(Durable, AnswersAKeyOnceAndAgainWithTheSame) {
   EXPECT_EQ(post.info().accepted, 1u);
   // The key is the sender's own.
   const DurableSent of_another =
-      post.kernel->send_durable(post.other, {post.box, bytes_of("mine"), bytes_of("k1")});
+      post.kernel->send_durable(post.other, {post.box, bytes_of("mine"), bytes_of("k1"), {}});
   EXPECT_EQ(of_another.outcome, Outcome::ok);
 }
 
@@ -167,7 +94,7 @@ TEST(Durable, RemembersTheNewestKeysOfASender) {
   for (uint32_t i = 0; i < durable_keys_per_sender_max + 1; ++i)
     keys.push_back("key " + std::to_string(i));
   std::vector<DurableMessage> messages;
-  for (const std::string& key : keys) messages.push_back({post.box, {}, bytes_of(key)});
+  for (const std::string& key : keys) messages.push_back({post.box, {}, bytes_of(key), {}});
   std::vector<DurableSent> sent(keys.size());
   EXPECT_EQ(code_of([&] { post.kernel->send_durable_many(post.sender, messages, sent); }),
             ErrorCode::too_large);
@@ -195,7 +122,7 @@ TEST(Durable, RefusesWhatIsNotToBeSentAndChangesNothing) {
   post.drain();
   post.acknowledge({0});
   EXPECT_EQ(post.send("0123456").outcome, Outcome::ok);
-  EXPECT_EQ(code_of([&] { post.kernel->send_durable(777, {post.box, {}, {}}); }),
+  EXPECT_EQ(code_of([&] { post.kernel->send_durable(777, {post.box, {}, {}, {}}); }),
             ErrorCode::unknown_agent);
   EXPECT_EQ(code_of([&] { post.kernel->declare_durable(post.box, std::vector{post.other}, {}); }),
             ErrorCode::not_permitted);
@@ -208,13 +135,13 @@ TEST(Durable, RefusesWhatIsNotToBeSentAndChangesNothing) {
 
 TEST(Durable, SendsABatchInOneRecordWithAnOutcomeEach) {
   Post post({.capacity_messages = 3});
-  const std::vector<DurableMessage> messages = {{post.box, bytes_of("1"), bytes_of("a")},
-                                                {post.other, bytes_of("2"), {}},
-                                                {post.box, bytes_of("1"), bytes_of("a")},
-                                                {post.box, bytes_of("3"), bytes_of("a")},
-                                                {post.box, bytes_of("4"), {}},
-                                                {post.box, bytes_of("5"), {}},
-                                                {post.box, bytes_of("6"), {}}};
+  const std::vector<DurableMessage> messages = {{post.box, bytes_of("1"), bytes_of("a"), {}},
+                                                {post.other, bytes_of("2"), {}, {}},
+                                                {post.box, bytes_of("1"), bytes_of("a"), {}},
+                                                {post.box, bytes_of("3"), bytes_of("a"), {}},
+                                                {post.box, bytes_of("4"), {}, {}},
+                                                {post.box, bytes_of("5"), {}, {}},
+                                                {post.box, bytes_of("6"), {}, {}}};
   std::vector<DurableSent> sent(messages.size());
   const uint64_t count = post.kernel->journal().count();
   post.kernel->send_durable_many(post.sender, messages, sent);
@@ -235,8 +162,8 @@ TEST(Durable, CommitsAcknowledgementMessagesAndStateTogetherOrNotAtAll) {
   post.send("job");
   post.drain();
   const std::vector<uint64_t> done = {0};
-  const std::vector<DurableMessage> two = {{post.other, bytes_of("r1"), {}},
-                                           {post.other, bytes_of("r2"), {}}};
+  const std::vector<DurableMessage> two = {{post.other, bytes_of("r1"), {}, {}},
+                                           {post.other, bytes_of("r2"), {}, {}}};
   std::vector<DurableSent> sent(2);
   const Digest hash = post.kernel->state_hash().all;
   EXPECT_EQ(post.kernel->commit_durable(post.box, {done, two, bytes_of("s")}, sent), position_none);
@@ -269,7 +196,7 @@ TEST(Durable, LosesAllOfAnUnflushedCommitOrNothing) {
   post.send("job");
   post.drain();
   const std::vector<uint64_t> done = {0};
-  const std::vector<DurableMessage> reply = {{post.box, bytes_of("next"), {}}};
+  const std::vector<DurableMessage> reply = {{post.box, bytes_of("next"), {}, {}}};
   std::vector<DurableSent> sent(1);
   post.kernel->commit_durable(post.box, {done, reply, bytes_of("state")}, sent, false);
   for (const bool happened : {false, true}) {

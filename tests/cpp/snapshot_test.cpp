@@ -89,7 +89,7 @@ struct House {
       }
       case 1:
         (void)kernel->send_durable(agent(1),
-                                   {agent(2), bytes_of(text), bytes_of(text.substr(0, 9))});
+                                   {agent(2), bytes_of(text), bytes_of(text.substr(0, 9)), {}});
         return;
       case 2:
         add(agent(1), "agent-" + std::to_string(number), AgentKind::agent);

@@ -62,7 +62,7 @@ struct Requests {
 };
 
 DurableMessage message_of(const Note& note) {
-  return {agent_id(note.to), bytes_of(note.payload), bytes_of(note.key)};
+  return {agent_id(note.to), bytes_of(note.payload), bytes_of(note.key), {}};
 }
 
 Completion completion_of(uint64_t task, uint32_t artifact, uint64_t fresh) {

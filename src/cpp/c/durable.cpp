@@ -9,7 +9,7 @@ using namespace hanse::c;
 namespace {
 
 static_assert(sizeof(hanse_durable_options) == 24);
-static_assert(sizeof(hanse_durable_message) == 48);
+static_assert(sizeof(hanse_durable_message) == 56);
 static_assert(sizeof(hanse_commit_request) == 48);
 static_assert(sizeof(hanse_durable_box) == 48);
 
@@ -27,9 +27,12 @@ DurableOptions options_of(const hanse_durable_options* given) {
 }
 
 DurableMessage message_from(const hanse_durable_message& from) {
-  expect_zero(from.zero, "message.zero");
-  return {from.to, bytes_of(from.payload, from.payload_size, "payload"),
-          bytes_of(from.key, from.key_size, "key")};
+  if (from.lane >= durable_lane_count)
+    throw Error(ErrorCode::out_of_range, "message.lane", from.lane, durable_lane_count - 1);
+  return {from.to,
+          bytes_of(from.payload, from.payload_size, "payload"),
+          bytes_of(from.key, from.key_size, "key"),
+          {uint8_t(from.lane), from.deadline_ns}};
 }
 
 std::vector<DurableMessage> messages_from(const hanse_durable_message* first, uint32_t count,
@@ -135,6 +138,44 @@ hanse_status hanse_durable_count(hanse_kernel* kernel, hanse_id actor, hanse_id 
     out.payload_bytes = info.payload_bytes;
     write_struct(out, *box_out);
     return 0;
+  });
+}
+
+hanse_status hanse_durable_dead_letters(hanse_kernel* kernel, hanse_id actor, hanse_id agent,
+                                        hanse_dead_letter* letters_out, uint32_t count_max,
+                                        uint32_t* count_out) {
+  return guard([&] {
+    Kernel& in = open_kernel(kernel);
+    required(count_out, "count_out") = 0;
+    if (count_max != 0) required(letters_out, "letters_out");
+    const StructArray<hanse_dead_letter> out(letters_out, count_max, "letters_out");
+    const std::vector<DurableDead> all = in.durable_dead_letters(actor_of(in, actor), agent);
+    const auto count = uint32_t(std::min<size_t>(all.size(), count_max));
+    for (uint32_t i = 0; i < count; ++i) {
+      const DurableDead& from = all[all.size() - count + i];
+      hanse_dead_letter letter{};
+      letter.reason = int32_t(from.reason);
+      letter.number = from.sequence;
+      letter.to = agent;
+      letter.sender = make_id(from.sender, 1);
+      letter.payload_size = from.payload.size;
+      std::copy_n(from.payload.bytes.begin(),
+                  std::min<size_t>(from.payload.bytes.size(), sizeof letter.payload),
+                  letter.payload);
+      write_struct(letter, out[i]);
+    }
+    *count_out = count;
+    return 0;
+  });
+}
+
+hanse_status hanse_durable_dead_letter_resend(hanse_kernel* kernel, hanse_id actor, hanse_id agent,
+                                              uint64_t sequence, uint64_t* position_out) {
+  return guard([&]() -> hanse_status {
+    Kernel& in = open_kernel(kernel);
+    const DurableSent sent = in.resend_durable(actor_of(in, actor), agent, sequence);
+    write_position(sent.position, position_out);
+    return hanse_status(sent.outcome);
   });
 }
 

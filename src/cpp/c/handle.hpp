@@ -55,6 +55,8 @@ struct hanse_kernel {
   std::unordered_map<hanse::AgentId, std::unique_ptr<hanse::c::Native>> natives;
   std::unique_ptr<hanse::RequestTable> requests;  // made by the first hanse_ask
   std::unordered_map<uint64_t, hanse::c::Answer> answers;
+  std::mutex arrived_mutex;
+  std::vector<std::pair<uint64_t, hanse::c::Answer>> arrived;  // answers of other shards
   std::unordered_map<uint64_t, hanse::c::Waiter> waiters;  // of requests that wait or have ended
   std::deque<uint64_t> ended;                              // of those, in order
   std::atomic<bool> revoked{false};  // an agent, since hanse_run looked at who waits

@@ -98,8 +98,8 @@ HANSE_API hanse_status hanse_run(hanse_kernel* kernel, uint32_t count_max, uint3
 /* --- shards: with hanse_kernel_options.shards above 1. Shard 0 is the thread that owns the boxes,
  * and where all agents are unless their parent was placed elsewhere. The others run native
  * handlers, each on a thread that calls hanse_shard_run. What a handler sends to another shard goes
- * by a ring, in order, and leaves at the end of a turn. Topics, and the answers to requests, are
- * shard 0's. */
+ * by a ring, in order, and leaves at the end of a turn. Topics, dead letters and counters are those
+ * of all shards, for any thread. Whoever asks is on shard 0; any shard answers. */
 
 /* The children of `group`, those to come too, and what waits for them move to a shard; those that
  * run rest meanwhile. Error wrong_thread: another thread owns the boxes of shard 0;
@@ -133,7 +133,8 @@ HANSE_API hanse_status hanse_ask(hanse_kernel* kernel, hanse_id actor, hanse_id 
                                  const void* payload, size_t payload_size,
                                  const hanse_message_options* options, uint64_t* request_out);
 /* Whoever was handed the request answers it, or says that it failed. hanse_outcome_unknown: nobody
- * waits for it any more. */
+ * waits for it any more. On the thread of another shard than 0 the answer is on its way: 0, whoever
+ * waits; hanse_outcome_full: 65,536 others are. */
 HANSE_API hanse_status hanse_answer(hanse_kernel* kernel, uint64_t request, const void* payload,
                                     size_t payload_size);
 HANSE_API hanse_status hanse_answer_error(hanse_kernel* kernel, uint64_t request);
@@ -259,12 +260,13 @@ HANSE_API hanse_status hanse_durable_declare(hanse_kernel* kernel, hanse_id acto
 
 typedef struct hanse_durable_message {
   uint32_t size_bytes;
-  uint32_t zero;
+  uint32_t lane; /* 0 to 3, the most urgent */
   hanse_id to;
   const void* payload; /* at most 16 MiB */
   size_t payload_size;
   const void* key; /* idempotency, at most 64 bytes; NULL: none */
   size_t key_size;
+  uint64_t deadline_ns; /* UNIX: dead when it was not handed out before; 0: none */
 } hanse_durable_message;
 
 /* Returns 0 or a hanse_outcome when the record is on disk: replayed, conflict (same key, other
@@ -308,6 +310,15 @@ typedef struct hanse_durable_box {
 
 HANSE_API hanse_status hanse_durable_count(hanse_kernel* kernel, hanse_id actor, hanse_id agent,
                                            hanse_durable_box* box_out);
+/* Its newest dead letters, at most 64, oldest first: `number` is the sequence in the box. */
+HANSE_API hanse_status hanse_durable_dead_letters(hanse_kernel* kernel, hanse_id actor,
+                                                  hanse_id agent, hanse_dead_letter* letters_out,
+                                                  uint32_t count_max, uint32_t* count_out);
+/* Sends one of them again, behind what waits in its box and without its deadline. Returns 0 or a
+ * hanse_outcome when the record is on disk: unknown (there is none), full, too_large, revoked. */
+HANSE_API hanse_status hanse_durable_dead_letter_resend(hanse_kernel* kernel, hanse_id actor,
+                                                        hanse_id agent, uint64_t sequence,
+                                                        uint64_t* position_out);
 /* *size_out: of the state, 0 where there is none. hanse_outcome_too_large: the buffer is smaller.
  */
 HANSE_API hanse_status hanse_durable_state(hanse_kernel* kernel, hanse_id actor, hanse_id agent,

@@ -38,6 +38,7 @@ hanse_delivery head_of(const Delivery& delivery) {
   head.task = delivery.task;
   head.deadline_ns = delivery.deadline_ns;
   head.attempt = delivery.attempt;
+  head.lane = delivery.lane;
   head.latent_missing = delivery.latent_missing;
   copy_text(delivery.task_class, head.task_class, sizeof head.task_class);
   return head;

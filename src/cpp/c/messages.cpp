@@ -40,6 +40,7 @@ hanse_message message_from(const Delivery& delivery) {
   out.deadline_ns = delivery.deadline_ns;
   out.task = delivery.task;
   out.attempt = delivery.attempt;
+  out.lane = delivery.lane;
   out.durable = delivery.durable;
   return out;
 }
@@ -60,11 +61,12 @@ hanse_mailbox_counters counters_from(const MailboxCounters& from) {
   return out;
 }
 
-// Known to the boxes, which this thread owns from now on.
-MailboxTable& boxes_of(hanse_kernel* kernel) {
+// body(topics) -> whether something changed, where the kernel knows the agent.
+template <class Body>
+bool topics_of(hanse_kernel* kernel, AgentId agent, Body&& body) {
   Kernel& in = open_kernel(kernel);
-  in.own_flow();
-  return in.mailboxes();
+  if (in.shards()) (void)in.tenant_index(agent);  // else the boxes know
+  return in.at_topics(body);
 }
 
 hanse_status found(bool was_there) { return was_there ? hanse_outcome_ok : hanse_outcome_unknown; }
@@ -219,7 +221,7 @@ hanse_status hanse_batch_message(const hanse_batch* batch, uint32_t index,
 
 hanse_status hanse_subscribe(hanse_kernel* kernel, hanse_id agent, uint64_t topic) {
   return guard([&]() -> hanse_status {
-    boxes_of(kernel).subscribe(agent, topic);
+    topics_of(kernel, agent, [&](auto& topics) { return topics.subscribe(agent, topic); });
     return 0;
   });
 }
@@ -227,31 +229,42 @@ hanse_status hanse_subscribe(hanse_kernel* kernel, hanse_id agent, uint64_t topi
 hanse_status hanse_subscribe_prefix(hanse_kernel* kernel, hanse_id agent, uint64_t prefix,
                                     uint32_t bits) {
   return guard([&]() -> hanse_status {
-    boxes_of(kernel).subscribe_prefix(agent, prefix, bits);
+    topics_of(kernel, agent,
+              [&](auto& topics) { return topics.subscribe_prefix(agent, prefix, bits); });
     return 0;
   });
 }
 
 hanse_status hanse_unsubscribe(hanse_kernel* kernel, hanse_id agent, uint64_t topic) {
-  return guard([&] { return found(boxes_of(kernel).unsubscribe(agent, topic)); });
+  return guard([&] {
+    return found(
+        topics_of(kernel, agent, [&](auto& topics) { return topics.unsubscribe(agent, topic); }));
+  });
 }
 
 hanse_status hanse_unsubscribe_prefix(hanse_kernel* kernel, hanse_id agent, uint64_t prefix,
                                       uint32_t bits) {
-  return guard([&] { return found(boxes_of(kernel).unsubscribe_prefix(agent, prefix, bits)); });
+  return guard([&] {
+    return found(topics_of(kernel, agent, [&](auto& topics) {
+      return topics.unsubscribe_prefix(agent, prefix, bits);
+    }));
+  });
 }
 
 hanse_status hanse_group_join(hanse_kernel* kernel, hanse_id agent, uint64_t topic,
                               uint64_t group) {
   return guard([&]() -> hanse_status {
-    boxes_of(kernel).join_group(agent, topic, group);
+    topics_of(kernel, agent, [&](auto& topics) { return topics.join_group(agent, topic, group); });
     return 0;
   });
 }
 
 hanse_status hanse_group_leave(hanse_kernel* kernel, hanse_id agent, uint64_t topic,
                                uint64_t group) {
-  return guard([&] { return found(boxes_of(kernel).leave_group(agent, topic, group)); });
+  return guard([&] {
+    return found(topics_of(kernel, agent,
+                           [&](auto& topics) { return topics.leave_group(agent, topic, group); }));
+  });
 }
 
 hanse_status hanse_publish_topic(hanse_kernel* kernel, hanse_id actor, uint64_t topic,
@@ -304,7 +317,7 @@ hanse_status hanse_dead_letters(hanse_kernel* kernel, hanse_dead_letter* letters
     required(count_out, "count_out") = 0;
     if (count_max != 0) required(letters_out, "letters_out");
     const StructArray<hanse_dead_letter> out(letters_out, count_max, "letters_out");
-    const std::vector<DeadLetter> all = open_kernel(kernel).mailboxes().dead_letters();
+    const std::vector<DeadLetter> all = open_kernel(kernel).dead_letters();
     const auto count = uint32_t(std::min<size_t>(all.size(), count_max));
     for (uint32_t i = 0; i < count; ++i) {
       const DeadLetter& from = all[all.size() - count + i];
@@ -326,7 +339,7 @@ hanse_status hanse_dead_letters(hanse_kernel* kernel, hanse_dead_letter* letters
 }
 
 hanse_status hanse_dead_letter_resend(hanse_kernel* kernel, uint64_t number) {
-  return guard([&] { return hanse_status(open_kernel(kernel).mailboxes().resend(number)); });
+  return guard([&] { return hanse_status(open_kernel(kernel).resend(number)); });
 }
 
 }  // extern "C"

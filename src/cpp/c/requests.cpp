@@ -28,10 +28,37 @@ void keep_answer(hanse_kernel& handle, uint64_t request, RequestEnd how, Bytes p
   if (handle.waiters.contains(request)) handle.ended.push_back(request);
 }
 
+// Answers that the handlers of other shards gave, in the order in which they came.
+void take_arrived(hanse_kernel& handle) {
+  std::vector<std::pair<uint64_t, Answer>> arrived;
+  {
+    const std::lock_guard lock(handle.arrived_mutex);
+    arrived.swap(handle.arrived);
+  }
+  for (const auto& [request, answer] : arrived)
+    if (handle.requests->end(request, answer.end))
+      keep_answer(handle, request, answer.end, answer.payload);
+}
+
+// On the thread of another shard than 0: told to who asked when its thread looks.
+bool answer_from_shard(hanse_kernel& handle, uint64_t request, RequestEnd how, Bytes payload,
+                       hanse_status& status_out) {
+  Shards* const shards = handle.kernel->shards();
+  const uint32_t here = shards == nullptr ? 0 : shards->driven_here();
+  if (here == 0 || here == index_none) return false;
+  const std::lock_guard lock(handle.arrived_mutex);
+  status_out = handle.arrived.size() < requests_max ? hanse_outcome_ok : hanse_outcome_full;
+  if (status_out == hanse_outcome_ok)
+    handle.arrived.push_back({request, {how, {payload.begin(), payload.end()}}});
+  shards->wake(0);
+  return true;
+}
+
 // What is due, and what will never be answered since its message ended otherwise.
 void end_what_is_due(hanse_kernel& handle) {
   Kernel& kernel = *handle.kernel;
   RequestTable& table = *handle.requests;
+  take_arrived(handle);
   std::vector<EndedRequest> ended;
   std::vector<Undelivered> undelivered;
   kernel.take_undelivered(undelivered);
@@ -41,7 +68,7 @@ void end_what_is_due(hanse_kernel& handle) {
   }
   table.expire(kernel.clock().now_ns(), expiries_per_call_max, ended);
   for (const EndedRequest& one : ended) {
-    kernel.mailboxes().cancel(one.to, one.number);
+    kernel.cancel_message(one.to, one.number);
     keep_answer(handle, one.number, one.end, {});
   }
 }
@@ -65,6 +92,8 @@ RequestTable& requests_of(hanse_kernel& handle) {
 
 hanse_status end_request(hanse_kernel* kernel, uint64_t request, RequestEnd how, Bytes payload) {
   open_kernel(kernel);
+  hanse_status status = hanse_outcome_ok;
+  if (answer_from_shard(*kernel, request, how, payload, status)) return status;
   RequestTable& table = requests_of(*kernel);
   if (!table.end(request, how)) return hanse_outcome_unknown;
   keep_answer(*kernel, request, how, payload);
@@ -201,7 +230,7 @@ hanse_status hanse_cancel(hanse_kernel* kernel, uint64_t request) {
     if (requests_of(*kernel).end_tree(request, RequestEnd::cancelled, ended) == 0)
       return hanse_outcome_unknown;
     for (const EndedRequest& one : ended) {
-      in.mailboxes().cancel(one.to, one.number);
+      in.cancel_message(one.to, one.number);
       keep_answer(*kernel, one.number, one.end, {});
     }
     return hanse_outcome_ok;

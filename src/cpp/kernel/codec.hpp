@@ -192,6 +192,10 @@ void visit_record(const Envelope& envelope, ByteReader& reader, Visit&& visit) {
       return visit(decode_body<DurableCommittedRecord>(reader));
     case RecordType::durable_returned:
       return visit(decode_body<DurableReturnedRecord>(reader));
+    case RecordType::durable_on_terms:
+      return visit(decode_body<DurableOnTermsRecord>(reader));
+    case RecordType::durable_resent:
+      return visit(decode_body<DurableResentRecord>(reader));
     case RecordType::moved:
       return visit(decode_body<MovedRecord>(reader));
     case RecordType::account_opened:

@@ -23,10 +23,6 @@ StoredBytes stored_of(Bulk& bulk) {
   return stored;
 }
 
-Bulk bulk_of(const StoredBytes& stored) {
-  return {stored.size, stored.extent, stored.bytes, nullptr};
-}
-
 // Same key, other body is a conflict: everything that the sender asked for is in here.
 Digest body_of(AgentId to, const Bulk& payload) {
   ByteWriter body;
@@ -51,17 +47,39 @@ void Kernel::Inner::apply(const Envelope&, Position, DurableDeclaredRecord& reco
 }
 
 void Kernel::Inner::apply(const Envelope&, Position position, DurableCommittedRecord& record) {
+  apply_committed(position, record, {});
+}
+
+void Kernel::Inner::apply(const Envelope&, Position position, DurableOnTermsRecord& record) {
+  apply_committed(position, record.committed, record.terms);
+  for (const DurableTermsLine& line : record.terms) rearm(line.deadline_ns);
+}
+
+void Kernel::Inner::apply(const Envelope&, Position position, DurableResentRecord& record) {
+  durable_sequences.assign(1, durable.apply_resend(record.agent, record.sequence, position));
+}
+
+void Kernel::Inner::apply_committed(Position position, DurableCommittedRecord& record,
+                                    std::span<const DurableTermsLine> terms) {
   HANSE_ASSERT(record.agent < agents.count());
   durable_sequences.clear();
   for (const uint64_t sequence : record.acknowledged)
     durable.apply_acknowledge(record.agent, sequence);
-  for (DurableLine& line : record.sent) {
+  for (uint32_t i = 0; i < record.sent.size(); ++i) {
+    DurableLine& line = record.sent[i];
+    DurableTerms on;
+    if (!terms.empty() && terms.front().line == i) {
+      on = {terms.front().lane, terms.front().deadline_ns};
+      HANSE_ASSERT(on.lane < durable_lane_count);
+      terms = terms.subspan(1);
+    }
     Digest body{};
     HANSE_ASSERT(line.body.size() == (line.key.empty() ? 0 : body.size()));
     std::copy(line.body.begin(), line.body.end(), body.begin());
     durable_sequences.push_back(durable.apply_send(record.agent, line.to, std::move(line.key), body,
-                                                   stored_of(line.payload), position));
+                                                   stored_of(line.payload), position, on));
   }
+  HANSE_ASSERT(terms.empty());
   if (record.has_state != 0) durable.apply_state(record.agent, stored_of(record.state));
 }
 
@@ -82,6 +100,8 @@ void Kernel::Inner::prepare_durable(std::span<const DurableMessage> messages,
   prepared_out.resize(messages.size());
   for (size_t i = 0; i < messages.size(); ++i) {
     DurablePrepared& prepared = prepared_out[i];
+    if (messages[i].terms.lane >= durable_lane_count)
+      throw Error(ErrorCode::out_of_range, "lane", messages[i].terms.lane, durable_lane_count - 1);
     if (messages[i].payload.size() > payload_size_max || messages[i].key.size() > key_size_max) {
       prepared.outcome = Outcome::too_large;
       continue;
@@ -147,6 +167,8 @@ void Kernel::Inner::add_durable(uint32_t sender, size_t at, const DurableMessage
     durable_draft.keys.insert(hash_bytes(message.key), uint32_t(line));
   }
   added.payload = std::move(prepared.payload);
+  if (message.terms.any())
+    pending.terms.push_back({uint32_t(line), message.terms.lane, message.terms.deadline_ns});
   durable.draft_send(added.to, message.payload.size(), durable_draft);
   pending.size_bytes +=
       line_size + message.key.size() + (added.payload.in_extent() ? 0 : message.payload.size());
@@ -155,7 +177,13 @@ void Kernel::Inner::add_durable(uint32_t sender, size_t at, const DurableMessage
 Position Kernel::Inner::commit_pending(uint32_t agent, DurablePending& pending,
                                        std::span<DurableSent> sent_out) {
   pending.record.agent = agent;
-  const Position position = commit(agent, pending.record);
+  Position position;
+  if (pending.terms.empty()) {
+    position = commit(agent, pending.record);
+  } else {
+    DurableOnTermsRecord record{std::move(pending.record), std::move(pending.terms)};
+    position = commit(agent, record);
+  }
   for (const DurablePending::Row& row : pending.rows) {
     sent_out[row.message].sequence = durable_sequences[row.line];
     sent_out[row.message].position = position;
@@ -188,6 +216,7 @@ void Kernel::Inner::send_durable_all(AgentId sender, std::span<const DurableMess
         }
       }
       pending.record = {};
+      pending.terms.clear();
       pending.rows.clear();
       pending.size_bytes = 0;
       durable_draft.clear();
@@ -292,8 +321,11 @@ Position Kernel::return_durable(AgentId agent, std::span<const uint64_t> sequenc
     const uint32_t me = in.acting(agent);
     in.durable.check_queued(me, sequences);
     DurableReturnedRecord record;
+    const uint64_t now_ns = in.clock->now_ns();
     for (const uint64_t sequence : sequences)
-      (in.durable.attempts_used(me, sequence) ? record.dead : record.again)
+      (in.durable.attempts_used(me, sequence) || in.durable.late(me, sequence, now_ns)
+           ? record.dead
+           : record.again)
           .push_back({me, sequence});
     position = in.commit(me, record);
   }
@@ -381,36 +413,6 @@ std::vector<uint8_t> Kernel::durable_state(AgentId actor, AgentId agent) const {
     if (const StoredBytes* found = inner_->durable.state(index)) state = *found;
   }
   return state.in_extent() ? inner_->journal->get_extent(state.extent) : std::move(state.bytes);
-}
-
-// --- handing out
-
-static void put_delivery(const AgentTable& agents, const DurableTaken& taken, Delivery& delivery,
-                         Bulk& payload) {
-  delivery.durable = true;
-  delivery.worker = agents.id_at(taken.to);
-  delivery.requester = agents.id_at(taken.sender);
-  delivery.attempt = taken.attempt;
-  delivery.sequence = taken.sequence;
-  payload = bulk_of(taken.payload);
-}
-
-void Kernel::Inner::take_durable(size_t count_max, std::vector<Delivery>& deliveries,
-                                 std::vector<Bulk>& payloads) {
-  if (options.read_only || !durable.ready() || deliveries.size() >= count_max) return;
-  std::vector<DurableTaken> taken;
-  durable.take(
-      journal->durable_count(), count_max - deliveries.size(),
-      [this](uint32_t agent) { return flow->mailboxes.paused(agents.id_at(agent)); }, taken);
-  for (const DurableTaken& one : taken)
-    put_delivery(agents, one, deliveries.emplace_back(), payloads.emplace_back());
-}
-
-bool Kernel::Inner::take_durable_of(uint32_t agent, Delivery& delivery_out, Bulk& payload_out) {
-  DurableTaken taken;
-  if (options.read_only || !durable.take_from(agent, journal->durable_count(), taken)) return false;
-  put_delivery(agents, taken, delivery_out, payload_out);
-  return true;
 }
 
 }  // namespace hanse

@@ -43,6 +43,38 @@ struct DurableCommittedRecord {
   }
 };
 
+struct DurableTermsLine {
+  uint32_t line = 0;  // of `sent`
+  uint8_t lane = 0;
+  uint64_t deadline_ns = 0;
+  template <class F>
+  void fields(F&& f) {
+    f("line", line), f("lane", lane), f("deadline_ns", deadline_ns);
+  }
+};
+
+// As DurableCommittedRecord, where some message has a lane or a deadline.
+struct DurableOnTermsRecord {
+  static constexpr RecordType type = RecordType::durable_on_terms;
+  DurableCommittedRecord committed;
+  std::vector<DurableTermsLine> terms;  // ascending by line
+  template <class F>
+  void fields(F&& f) {
+    committed.fields(f);
+    f("terms", terms);
+  }
+};
+
+struct DurableResentRecord {
+  static constexpr RecordType type = RecordType::durable_resent;
+  uint32_t agent = 0;
+  uint64_t sequence = 0;  // that the dead letter had
+  template <class F>
+  void fields(F&& f) {
+    f("agent", agent), f("sequence", sequence);
+  }
+};
+
 struct DurableNamed {
   uint32_t agent = 0;
   uint64_t sequence = 0;

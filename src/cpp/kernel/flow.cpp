@@ -133,7 +133,21 @@ Outcome Kernel::Inner::admit(uint32_t here, AgentId sender, AgentId to) {
 }
 
 Outcome Kernel::send(const MessageHeader& header, Bytes payload) {
-  inner_->check_open();
+  Inner& in = *inner_;
+  in.check_open();
+  Flow& flow = *in.flow;
+  // The thread that owns the only table, and nothing changed since its last call: no other function
+  // is called before the box is looked at.
+  if (!flow.shards && flow.mailboxes.owned_by_caller() &&
+      flow.views[0].version() == in.directory_version.load(std::memory_order_acquire) &&
+      !in.any_untrusted.load(std::memory_order_relaxed)) [[likely]] {
+    const Outcome admitted =
+        flow.views[0].admit(header.sender, header.to, [&in](uint32_t from, uint32_t at) {
+          std::lock_guard lock(in.writer);
+          return in.send_allowed(from, at);
+        });
+    return admitted == Outcome::ok ? flow.mailboxes.send(header, payload) : admitted;
+  }
   const uint32_t here = inner_->flow->here();
   const Outcome admitted = inner_->admit(here, header.sender, header.to);
   return admitted == Outcome::ok ? inner_->flow->send(here, header, payload) : admitted;
@@ -145,86 +159,6 @@ Outcome Kernel::send_payload(const MessageHeader& header, Payload&& payload) {
   const Outcome admitted = inner_->admit(here, header.sender, header.to);
   return admitted == Outcome::ok ? inner_->flow->send_payload(here, header, std::move(payload))
                                  : admitted;
-}
-
-namespace {
-
-void admit_all(Kernel::Inner& in, AgentId sender, uint64_t topic,
-               std::vector<Outcome>& outcomes_out) {
-  in.check_open();
-  in.flow->mailboxes.own();
-  in.sync_flow(0);
-  const std::span<const AgentId> subscribers = in.flow->mailboxes.subscribers(topic);
-  outcomes_out.resize(subscribers.size());
-  for (size_t i = 0; i < subscribers.size(); ++i)
-    outcomes_out[i] = in.admit(0, sender, subscribers[i]);
-}
-
-// Subscribers on other shards get a message of their own each, by the ring. They are held back from
-// the table by an outcome that is not ok. Returns how many took it.
-template <class Publish>
-size_t publish_to_all(Flow& flow, uint64_t topic, MessageHeader header, Bytes payload,
-                      std::vector<Outcome>& outcomes, Publish&& publish) {
-  std::vector<std::pair<size_t, AgentId>> away;
-  if (flow.shards) {
-    const std::span<const AgentId> subscribers = flow.mailboxes.subscribers(topic);
-    for (size_t i = 0; i < subscribers.size(); ++i)
-      if (outcomes[i] == Outcome::ok && flow.elsewhere(subscribers[i])) {
-        outcomes[i] = Outcome::aborted;
-        away.emplace_back(i, subscribers[i]);
-      }
-  }
-  size_t taken = publish();
-  for (const auto& [row, agent] : away) {
-    header.to = agent;
-    outcomes[row] = flow.send(0, header, payload);
-    taken += outcomes[row] == Outcome::ok;
-  }
-  return taken;
-}
-
-template <class Send>
-size_t offer_to_groups(Kernel::Inner& in, uint64_t topic, AgentId sender,
-                       std::vector<Outcome>& groups_out, Send&& send) {
-  groups_out.clear();
-  const auto offer = [&](AgentId member) {
-    const Outcome admitted = in.admit(0, sender, member);
-    return admitted == Outcome::ok ? send(member) : admitted;
-  };
-  // Not so where it is the sender that was revoked.
-  const auto gone = [&](AgentId member) { return in.admit(0, member, member) == Outcome::revoked; };
-  in.flow->mailboxes.consumer_groups().offer_to_each(topic, groups_out, offer, gone);
-  return size_t(std::count(groups_out.begin(), groups_out.end(), Outcome::ok));
-}
-
-}  // namespace
-
-size_t Kernel::publish(uint64_t topic, const MessageHeader& header, Bytes payload,
-                       std::vector<Outcome>& outcomes_out, std::vector<Outcome>& groups_out) {
-  Flow& flow = *inner_->flow;
-  admit_all(*inner_, header.sender, topic, outcomes_out);
-  const size_t taken = publish_to_all(flow, topic, header, payload, outcomes_out, [&] {
-    return flow.mailboxes.publish(topic, header, payload, outcomes_out);
-  });
-  return taken + offer_to_groups(*inner_, topic, header.sender, groups_out, [&](AgentId member) {
-           MessageHeader one = header;
-           one.to = member;
-           return flow.send(0, one, payload);
-         });
-}
-
-size_t Kernel::publish(uint64_t topic, const MessageHeader& header, const Payload& payload,
-                       std::vector<Outcome>& outcomes_out, std::vector<Outcome>& groups_out) {
-  Flow& flow = *inner_->flow;
-  admit_all(*inner_, header.sender, topic, outcomes_out);
-  const size_t taken = publish_to_all(flow, topic, header, payload.bytes(), outcomes_out, [&] {
-    return flow.mailboxes.publish_payload(topic, header, payload, outcomes_out);
-  });
-  return taken + offer_to_groups(*inner_, topic, header.sender, groups_out, [&](AgentId member) {
-           MessageHeader one = header;
-           one.to = member;
-           return flow.send_payload(0, one, Payload(payload));
-         });
 }
 
 void Kernel::send_many(AgentId sender, std::span<const AgentId> to,

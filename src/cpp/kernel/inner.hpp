@@ -277,6 +277,8 @@ struct Kernel::Inner {
   void apply(const Envelope&, Position, DurableDeclaredRecord&);
   void apply(const Envelope&, Position, DurableCommittedRecord&);
   void apply(const Envelope&, Position, DurableReturnedRecord&);
+  void apply(const Envelope&, Position, DurableOnTermsRecord&);
+  void apply(const Envelope&, Position, DurableResentRecord&);
   void apply(const Envelope&, Position, MovedRecord&);  // transfers.cpp, as those below
   void apply(const Envelope&, Position, AccountOpenedRecord&);
   void apply(const Envelope&, Position, BudgetSetRecord&);
@@ -433,6 +435,7 @@ struct Kernel::Inner {
       size_t message, line;
     };
     DurableCommittedRecord record;
+    std::vector<DurableTermsLine> terms;
     std::vector<Row> rows;
     size_t size_bytes = 0;
     uint32_t group = index_none;  // of the receiver for which `allowed` was asked last
@@ -449,6 +452,10 @@ struct Kernel::Inner {
   void send_durable_all(AgentId sender, std::span<const DurableMessage> messages,
                         std::span<DurableSent> sent_out, bool single);
   void redeliver_durable();
+  uint32_t expire_durable(uint64_t now_ns);
+  void expire_all_durable(uint64_t now_ns);
+  void apply_committed(Position position, DurableCommittedRecord& record,
+                       std::span<const DurableTermsLine> terms);
   // The mutex is held; the payloads are fetched without it.
   void take_durable(size_t count_max, std::vector<Delivery>& deliveries,
                     std::vector<Bulk>& payloads);

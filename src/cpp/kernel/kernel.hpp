@@ -66,12 +66,14 @@ struct Delivery {
   bool latent_missing = false;
   bool durable = false;   // a message: worker is who it is for, requester who sent it
   uint64_t sequence = 0;  // of a message, in its box
+  uint8_t lane = 0;       // of a message
 };
 
 struct DurableMessage {
   AgentId to = id_none;
   Bytes payload;
-  Bytes key;  // idempotency, at most 64 bytes; empty: none
+  Bytes key;             // idempotency, at most 64 bytes; empty: none
+  DurableTerms terms{};  // not part of what a key stands for: a retry may come later
 };
 
 // ok, replayed (then of the first one), or why not: conflict, unknown, revoked, denied (the policy
@@ -332,7 +334,8 @@ class Kernel {
                  std::span<const uint32_t> sizes, std::span<Outcome> outcomes_out);
   // To each subscriber that the sender may send to; an outcome a subscriber, in the order of
   // MailboxTable::subscribers; and to one member of each consumer group, an outcome a group.
-  // Returns how many took it. Owner thread (else wrong_thread).
+  // Returns how many took it. The thread that owns the messages or drives a shard (else
+  // wrong_thread).
   size_t publish(uint64_t topic, const MessageHeader& header, Bytes payload,
                  std::vector<Outcome>& outcomes_out, std::vector<Outcome>& groups_out);
   size_t publish(uint64_t topic, const MessageHeader& header, const Payload& payload,
@@ -347,7 +350,25 @@ class Kernel {
   // Native handlers, up to count_max messages. Owner thread.
   size_t run_native(size_t count_max);
   MailboxTable& mailboxes();
-  MailboxCounters mailbox_counters() const;  // of all shards; any thread
+  // body(topics): what holds the subscriptions, MailboxTable or TopicDirectory, which have the same
+  // functions. Several shards: any thread. Throws wrong_thread.
+  template <class Body>
+  auto at_topics(Body&& body) {
+    if (shards()) return shards()->at_topics(body);
+    own_flow();
+    return body(mailboxes());
+  }
+  // As MailboxTable::cancel, on the shard where the agent is. From a thread that owns no messages
+  // and drives no shard: nothing.
+  void cancel_message(AgentId to, uint64_t request);
+  // Of all shards; any thread.
+  MailboxCounters mailbox_counters() const;
+  QueueAges queue_ages() const;
+  std::vector<TraceRecord> traces() const;
+  std::vector<DeadLetter> dead_letters() const;
+  Outcome resend(uint64_t number);
+  // Several shards, and the caller drains shard 0: from now on what comes wakes it.
+  void rest();
   // As MailboxTable::take_undelivered, of all shards. Any thread.
   void take_undelivered(std::vector<Undelivered>& undelivered_out);
 
@@ -413,6 +434,9 @@ class Kernel {
                           std::span<DurableSent> sent_out, bool wait = true);
   // They go out again, attempt + 1; those whose attempts are used up become dead letters.
   Position return_durable(AgentId agent, std::span<const uint64_t> sequences, bool wait = true);
+  // A dead letter of the box, behind what waits there: unknown (it is none of the newest 64), full,
+  // too_large, revoked. Throws as durable_box.
+  DurableSent resend_durable(AgentId actor, AgentId agent, uint64_t sequence);
   bool is_durable(AgentId agent) const;
   DurableBoxInfo durable_box(AgentId actor,
                              AgentId agent) const;  // throws not_permitted, unknown

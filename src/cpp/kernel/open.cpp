@@ -181,6 +181,7 @@ void Kernel::Inner::redeliver_unfinished() {
 }
 
 void Kernel::Inner::start_threads() {
+  armed_deadline_ns = durable.earliest_deadline_ns();
   flusher = std::thread([this] { run_flusher(); });
   if (options.snapshot_every_bytes != 0) keeper = std::thread([this] { run_keeper(); });
 }
@@ -248,7 +249,8 @@ void Kernel::Inner::run_flusher() {
     {
       std::lock_guard hold(writer);
       lock.lock();
-      armed_deadline_ns = std::min(tasks.earliest_deadline_ns(), ledger.earliest_expiry_ns());
+      armed_deadline_ns = std::min({tasks.earliest_deadline_ns(), ledger.earliest_expiry_ns(),
+                                    durable.earliest_deadline_ns()});
       if (!rate_expiries.empty())
         armed_deadline_ns = std::min(armed_deadline_ns, rate_expiries.begin()->first);
     }

@@ -48,6 +48,10 @@ const char* record_type_name(RecordType type) {
       return "durable_committed";
     case RecordType::durable_returned:
       return "durable_returned";
+    case RecordType::durable_on_terms:
+      return "durable_on_terms";
+    case RecordType::durable_resent:
+      return "durable_resent";
     case RecordType::moved:
       return "moved";
     case RecordType::account_opened:

@@ -40,6 +40,8 @@ enum class RecordType : uint16_t {
   durable_declared = 19,
   durable_committed = 20,
   durable_returned = 21,
+  durable_on_terms = 22,
+  durable_resent = 23,
   // 19 to 39 are the mailboxes'.
   moved = 40,
   account_opened = 41,

@@ -108,6 +108,42 @@ Kernel::ShardTotals Kernel::shard_totals() const {
                 : ShardTotals{};
 }
 
+QueueAges Kernel::queue_ages() const {
+  const Flow& flow = *inner_->flow;
+  return flow.shards ? flow.shards->ages() : flow.mailboxes.ages();
+}
+
+std::vector<TraceRecord> Kernel::traces() const {
+  const Flow& flow = *inner_->flow;
+  return flow.shards ? flow.shards->traces() : flow.mailboxes.traces();
+}
+
+std::vector<DeadLetter> Kernel::dead_letters() const {
+  return inner_->flow->mailboxes.dead_letters();
+}
+
+Outcome Kernel::resend(uint64_t number) {
+  inner_->check_open();
+  Flow& flow = *inner_->flow;
+  return flow.shards ? flow.shards->resend(number) : flow.mailboxes.resend(number);
+}
+
+void Kernel::cancel_message(AgentId to, uint64_t request) {
+  Flow& flow = *inner_->flow;
+  const uint32_t here = flow.here();
+  if (here == index_none) return;
+  if (flow.shards)
+    flow.shards->cancel(here, to, request);
+  else
+    flow.mailboxes.cancel(to, request);
+}
+
+void Kernel::rest() {
+  Shards* const shards = inner_->flow->shards.get();
+  if (!shards || !inner_->flow->mailboxes.owned_by_caller()) return;
+  while (!shards->rest(0)) shards->take_in(0);
+}
+
 TraceDigest Kernel::digest() const {
   const Flow& flow = *inner_->flow;
   return flow.shards ? flow.shards->digest() : flow.mailboxes.digest();

@@ -116,7 +116,8 @@ uint64_t Kernel::Inner::write_snapshot(const JournalStart& start, const Digest& 
            [&](SnapshotWriter& out) { encode_policy(out); });
   put(SnapshotSection::ledger, hashes.ledger, this->ledger);
   put(task, hashes.task, tasks);
-  put(mailbox, hashes.mailbox.value_or(Digest{}), durable);
+  file.add(mailbox, durable.snapshot_version_needed(), hashes.mailbox.value_or(Digest{}),
+           [&](SnapshotWriter& out) { durable.encode(out); });
   // Part of the agents' hash, where there is any of it.
   put(identity, {}, identities);
   put(SnapshotSection::reputation, {}, this->reputation);

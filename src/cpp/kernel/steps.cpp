@@ -82,7 +82,7 @@ void Kernel::Inner::wait(Position position) {
 uint32_t Kernel::Inner::expire_due(uint64_t now_ns) {
   const uint64_t rate_ns = rate_expiries.empty() ? UINT64_MAX : rate_expiries.begin()->first;
   if (tasks.earliest_deadline_ns() > now_ns && ledger.earliest_expiry_ns() > now_ns &&
-      rate_ns > now_ns)
+      rate_ns > now_ns && durable.earliest_deadline_ns() > now_ns)
     return 0;
   ExpiredRecord record;
   tasks.due(now_ns, expiries_per_command_max, record.tasks);
@@ -97,7 +97,7 @@ uint32_t Kernel::Inner::expire_due(uint64_t now_ns) {
   std::vector<uint32_t> lapsed;
   tasks.lapsed(now_ns, expiries_per_command_max, lapsed);
   return_tasks(0, lapsed, Outcome::expired);
-  return count + uint32_t(lapsed.size());
+  return count + uint32_t(lapsed.size()) + expire_durable(now_ns);
 }
 
 // A task that has just expired gives its slot back before candidates are looked for, not after.

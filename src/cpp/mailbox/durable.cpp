@@ -9,8 +9,6 @@ namespace hanse {
 
 namespace {
 
-constexpr size_t turn_messages = 64;
-
 void put_stored(ByteWriter& writer, const StoredBytes& stored) {
   writer.put(stored.size);
   if (stored.in_extent())
@@ -100,6 +98,17 @@ bool DurableTable::attempts_used(uint32_t agent, uint64_t sequence) const {
   return find(box, sequence)->attempt >= box.options.attempts_max + HANSE_SEEDED_BUG(46);
 }
 
+bool DurableTable::late(uint32_t agent, uint64_t sequence, uint64_t now_ns) const {
+  const uint64_t deadline_ns = find(boxes_[box_find(agent)], sequence)->terms.deadline_ns;
+  return deadline_ns != 0 && deadline_ns <= now_ns;
+}
+
+const DurableDead* DurableTable::dead_letter(uint32_t agent, uint64_t sequence) const {
+  const std::deque<DurableDead>& dead = boxes_[box_find(agent)].dead;
+  const auto found = std::ranges::find(dead, sequence, &DurableDead::sequence);
+  return found == dead.end() ? nullptr : &*found;
+}
+
 const DurableTable::Entry* DurableTable::find(const Box& box, uint64_t sequence) {
   const auto found = std::ranges::lower_bound(box.entries, sequence, {}, &Entry::sequence);
   if (found == box.entries.end() || found->sequence != sequence || found->gone) return nullptr;
@@ -153,20 +162,52 @@ void DurableTable::remember(uint32_t sender, uint32_t to, std::vector<uint8_t> k
 }
 
 uint64_t DurableTable::apply_send(uint32_t sender, uint32_t to, std::vector<uint8_t> key,
-                                  const Digest& body, StoredBytes payload, Position position) {
+                                  const Digest& body, StoredBytes payload, Position position,
+                                  const DurableTerms& terms) {
   const uint32_t index = box_find(to);
   HANSE_ASSERT(index != index_none);
+  const uint64_t sequence = enter(index, sender, std::move(payload), position, terms);
+  if (!key.empty()) remember(sender, to, std::move(key), body, sequence, position);
+  return sequence;
+}
+
+uint64_t DurableTable::enter(uint32_t index, uint32_t sender, StoredBytes payload,
+                             Position position, const DurableTerms& terms) {
   Box& box = boxes_[index];
   const uint64_t sequence = box.next_sequence++;
-  if (!key.empty()) remember(sender, to, std::move(key), body, sequence, position);
   box.payload_bytes += payload.size;
   owned_bytes_ += payload.bytes.size();
   ++box.queued;
   ++entry_count_;
-  box.entries.push_back({sequence, position, sender, 1, false, false, std::move(payload)});
+  ++box.lanes[terms.lane].queued;
+  box.entries.push_back({sequence, position, sender, 1, false, false, std::move(payload), terms});
+  watch(index, box.entries.back());
   box_hash_.mark(index);
   wake(index);
   return sequence;
+}
+
+uint64_t DurableTable::apply_resend(uint32_t agent, uint64_t sequence, Position position) {
+  const uint32_t index = box_find(agent);
+  HANSE_ASSERT(index != index_none);
+  std::deque<DurableDead>& dead = boxes_[index].dead;
+  const auto found = std::ranges::find(dead, sequence, &DurableDead::sequence);
+  HANSE_ASSERT(found != dead.end());
+  DurableDead letter = std::move(*found);
+  dead.erase(found);
+  --dead_count_;
+  owned_bytes_ -= letter.payload.bytes.size();
+  return enter(index, letter.sender, std::move(letter.payload), position, {letter.lane, 0});
+}
+
+void DurableTable::watch(uint32_t index, const Entry& entry) {
+  if (entry.terms.deadline_ns != 0)
+    deadlines_.insert({entry.terms.deadline_ns, index, entry.sequence});
+}
+
+void DurableTable::unwatch(uint32_t index, const Entry& entry) {
+  if (entry.terms.deadline_ns != 0)
+    deadlines_.erase({entry.terms.deadline_ns, index, entry.sequence});
 }
 
 // The entry is queued no more; its payload may have been moved from.
@@ -176,7 +217,9 @@ void DurableTable::remove(uint32_t index, Entry& entry) {
   owned_bytes_ -= entry.payload.bytes.size();
   --box.queued;
   if (entry.handed) --box.in_flight;
-  box.returned.erase(entry.sequence);
+  box.lanes[entry.terms.lane].returned.erase(entry.sequence);
+  --box.lanes[entry.terms.lane].queued;
+  unwatch(index, entry);
   entry.payload = {};
   entry.gone = true;
   ++box.gone;
@@ -214,7 +257,8 @@ void DurableTable::apply_return(uint32_t agent, uint64_t sequence, Position posi
   if (entry->handed) {
     entry->handed = false;
     --box.in_flight;
-    box.returned.insert(sequence);
+    box.lanes[entry->terms.lane].returned.insert(sequence);
+    watch(index, *entry);
   }
   box_hash_.mark(index);
   wake(index);
@@ -230,7 +274,8 @@ void DurableTable::bury(uint32_t index, Entry& entry, Outcome reason) {
   }
   ++dead_count_;
   owned_bytes_ += entry.payload.bytes.size();
-  box.dead.push_back({entry.sender, entry.attempt, reason, entry.sequence, entry.payload});
+  box.dead.push_back(
+      {entry.sender, entry.attempt, reason, entry.sequence, entry.payload, entry.terms.lane});
   remove(index, entry);
 }
 
@@ -265,85 +310,20 @@ void DurableTable::unacknowledged(std::vector<Named>& out) const {
   for (uint32_t agent = 0; agent < box_of_.size(); ++agent) {
     if (box_of_[agent] == index_none) continue;
     const Box& box = boxes_[box_of_[agent]];
-    uint32_t count = 0;
+    std::array<uint32_t, durable_lane_count> counts{};
     for (const Entry& entry : box.entries) {
-      if (count == box.options.in_flight_max) break;
-      if (entry.gone) continue;
+      if (entry.gone || counts[entry.terms.lane] == box.options.in_flight_max) continue;
       out.push_back({agent, entry.sequence});
-      ++count;
+      ++counts[entry.terms.lane];
     }
   }
 }
 
-// --- handing out
-
-void DurableTable::wake(uint32_t index) {
-  Box& box = boxes_[index];
-  if (box.ready || box.in_flight >= box.options.in_flight_max) return;
-  if (box.returned.empty() && box.next_out >= box.next_sequence) return;
-  box.ready = true;
-  ready_.push_back(index);
-}
-
-// The next that may go out; what came back goes before what never went.
-DurableTable::Entry* DurableTable::next(Box& box, uint64_t durable_count) {
-  if (box.in_flight >= box.options.in_flight_max + HANSE_SEEDED_BUG(47)) return nullptr;
-  Entry* entry = nullptr;
-  if (!box.returned.empty()) {
-    entry = find(box, HANSE_SEEDED_BUG(44) ? *box.returned.rbegin() : *box.returned.begin());
-    HANSE_ASSERT(entry != nullptr);
-  } else {
-    auto at = std::ranges::lower_bound(box.entries, box.next_out, {}, &Entry::sequence);
-    while (at != box.entries.end() && at->gone) ++at;
-    if (at == box.entries.end())
-      box.next_out = box.next_sequence;
-    else
-      entry = &*at;
+void DurableTable::due(uint64_t now_ns, size_t count_max, std::vector<Named>& out) const {
+  for (const Deadline& at : deadlines_) {
+    if (at.deadline_ns > now_ns || out.size() >= count_max) return;
+    out.push_back({boxes_[at.box].agent, at.sequence});
   }
-  const bool out = HANSE_SEEDED_BUG(48) || (entry != nullptr && entry->position < durable_count);
-  return out ? entry : nullptr;
-}
-
-void DurableTable::hand_out(Box& box, Entry& entry, DurableTaken& out) {
-  out = {box.agent, entry.sender, entry.attempt, entry.sequence, entry.payload};
-  entry.handed = true;
-  ++box.in_flight;
-  box.returned.erase(entry.sequence);
-  box.next_out = std::max(box.next_out, entry.sequence + 1);
-}
-
-void DurableTable::take(uint64_t durable_count, size_t count_max,
-                        const std::function<bool(uint32_t agent)>& skip,
-                        std::vector<DurableTaken>& out) {
-  size_t taken = 0;
-  // A round without progress ends it: the boxes that are left wait for the disk or for their agent.
-  for (size_t before = SIZE_MAX; taken != before && taken < count_max && !ready_.empty();) {
-    before = taken;
-    for (size_t turns = ready_.size(); turns > 0 && taken < count_max; --turns) {
-      const uint32_t index = ready_.front();
-      Box& box = boxes_[index];
-      ready_.pop_front();
-      box.ready = false;
-      if (!skip(box.agent)) {
-        for (size_t quantum = turn_messages; quantum > 0 && taken < count_max; --quantum) {
-          Entry* entry = next(box, durable_count);
-          if (entry == nullptr) break;
-          hand_out(box, *entry, out.emplace_back());
-          ++taken;
-        }
-      }
-      wake(index);
-    }
-  }
-}
-
-bool DurableTable::take_from(uint32_t agent, uint64_t durable_count, DurableTaken& out) {
-  const uint32_t index = box_find(agent);
-  if (index == index_none) return false;
-  Entry* entry = next(boxes_[index], durable_count);
-  if (entry == nullptr) return false;
-  hand_out(boxes_[index], *entry, out);
-  return true;
 }
 
 void DurableTable::untake(uint32_t agent, uint64_t sequence) {
@@ -352,9 +332,10 @@ void DurableTable::untake(uint32_t agent, uint64_t sequence) {
   Box& box = boxes_[index];
   Entry* const entry = find(box, sequence);
   if (entry == nullptr || entry->gone || !entry->handed) return;
-  box.returned.insert(sequence);
+  box.lanes[entry->terms.lane].returned.insert(sequence);
   entry->handed = false;
   --box.in_flight;
+  watch(index, *entry);
   wake(index);
 }
 
@@ -393,6 +374,7 @@ void DurableTable::put_box(const Box& box, ByteWriter& writer) const {
     writer.put(dead.reason);
     put_stored(writer, dead.payload);
   }
+  put_terms(box, writer);
 }
 
 void DurableTable::put_party(const Party& party, ByteWriter& writer) const {

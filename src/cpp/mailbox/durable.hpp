@@ -6,13 +6,18 @@
 // acknowledged + dead + queued, for each box, always.
 //
 // At most `in_flight_max` messages of a box are out with its agent and not acknowledged, and they
-// are always the oldest ones. So reopening, which can't know what had been handed out, counts an
-// attempt against those alone, and a backlog never dies of restarts.
+// are always the oldest ones of their lanes. So reopening, which can't know what had been handed
+// out, counts an attempt against those alone, and a backlog never dies of restarts.
+//
+// Lanes 0 to 3, the most urgent: the order of a box holds within each, and a lane that was passed
+// over sixteen times is served first. A message whose deadline comes before it is handed out is a
+// dead letter; one that is out may still be acknowledged, and is dead when it comes back.
 //
 // Keys: the newest `durable_keys_per_sender_max` keyed messages of each sender are remembered, sent
 // to whomever, acknowledged or not. An older key is new again.
 #pragma once
 
+#include <array>
 #include <deque>
 #include <functional>
 #include <set>
@@ -31,6 +36,14 @@ constexpr uint32_t durable_in_flight_max = 1u << 16;
 constexpr uint32_t durable_keys_per_sender_max = 4096;
 constexpr uint32_t durable_dead_per_box_max = 64;
 constexpr uint32_t agent_state_size_max = 1u << 16;
+constexpr uint8_t durable_lane_count = 4;
+
+// What few messages have.
+struct DurableTerms {
+  uint8_t lane = 0;
+  uint64_t deadline_ns = 0;  // UNIX; 0: none
+  bool any() const { return lane != 0 || deadline_ns != 0; }
+};
 
 struct DurableOptions {
   uint32_t capacity_messages = 1024;                // queued, in flight included
@@ -75,15 +88,17 @@ struct DurableTaken {
   uint32_t to = 0, sender = 0;
   uint16_t attempt = 1;
   uint64_t sequence = 0;
+  DurableTerms terms;
   StoredBytes payload;
 };
 
 struct DurableDead {
   uint32_t sender = 0;
   uint16_t attempt = 1;
-  Outcome reason = Outcome::invalid;  // expired: its attempts are used up
+  Outcome reason = Outcome::invalid;  // expired: its attempts are used up, or its deadline passed
   uint64_t sequence = 0;
   StoredBytes payload;
+  uint8_t lane = 0;  // kept in the table of terms
 
   template <class Coder, class Self>
   static void each_field(Coder& coder, Self& self) {
@@ -133,11 +148,17 @@ class DurableTable {
   // Throws already_resolved (acknowledged or dead, or twice in here), out_of_range (never sent).
   void check_queued(uint32_t agent, std::span<const uint64_t> sequences) const;
   bool attempts_used(uint32_t agent, uint64_t sequence) const;
+  bool late(uint32_t agent, uint64_t sequence, uint64_t now_ns) const;  // its deadline has passed
+  // nullptr: it is none of the box's newest dead letters.
+  const DurableDead* dead_letter(uint32_t agent, uint64_t sequence) const;
 
   void apply_declare(uint32_t agent, const DurableOptions& options);
   // The sequence that it got. An empty key is none.
   uint64_t apply_send(uint32_t sender, uint32_t to, std::vector<uint8_t> key, const Digest& body,
-                      StoredBytes payload, Position position);
+                      StoredBytes payload, Position position, const DurableTerms& terms = {});
+  // A dead letter enters its box anew, behind what waits: without its deadline and key. It stays
+  // counted as dead. The sequence that it got.
+  uint64_t apply_resend(uint32_t agent, uint64_t sequence, Position position);
   void apply_acknowledge(uint32_t agent, uint64_t sequence);
   void apply_return(uint32_t agent, uint64_t sequence, Position position);  // attempt + 1
   void apply_dead(uint32_t agent, uint64_t sequence, Outcome reason);
@@ -151,13 +172,18 @@ class DurableTable {
     uint64_t sequence = 0;
   };
   void unacknowledged(std::vector<Named>& out) const;
+  // Those that wait past their deadline, the earliest first. Appends.
+  void due(uint64_t now_ns, size_t count_max, std::vector<Named>& out) const;
+  uint64_t earliest_deadline_ns() const {
+    return deadlines_.empty() ? UINT64_MAX : deadlines_.begin()->deadline_ns;
+  }
 
   // Hands out messages whose record is below `durable_count`, at most 64 of a box in a turn, boxes
-  // in the order in which they became ready; boxes for which skip(agent) holds keep theirs.
-  // Appends.
-  void take(uint64_t durable_count, size_t count_max,
+  // in the order in which they became ready; boxes for which skip(agent) holds keep theirs, and
+  // what is late stays. Appends.
+  void take(uint64_t durable_count, uint64_t now_ns, size_t count_max,
             const std::function<bool(uint32_t agent)>& skip, std::vector<DurableTaken>& out);
-  bool take_from(uint32_t agent, uint64_t durable_count, DurableTaken& out);
+  bool take_from(uint32_t agent, uint64_t durable_count, uint64_t now_ns, DurableTaken& out);
   bool ready() const { return !ready_.empty(); }
   // It was not handed out after all, and goes out again as the same attempt.
   void untake(uint32_t agent, uint64_t sequence);
@@ -181,7 +207,9 @@ class DurableTable {
   const StoredBytes* state(uint32_t agent) const;             // nullptr: never written
 
   Digest state_hash() const;
-  static constexpr uint16_t snapshot_version = 1;
+  static constexpr uint16_t snapshot_version = 2;
+  // As it was before there were terms, where no message has any.
+  uint16_t snapshot_version_needed() const { return has_terms() ? 2 : 1; }
   void encode(SnapshotWriter& out) const;
   // `agent_count`: no box is of an agent from there on.
   void decode(SnapshotReader& in, uint32_t agent_count);
@@ -196,6 +224,7 @@ class DurableTable {
     bool gone = false;    // acknowledged or dead, not yet removed
     bool handed = false;  // volatile
     StoredBytes payload;
+    DurableTerms terms;  // kept in a table of their own
 
     template <class Coder, class Self>
     static void each_field(Coder& coder, Self& self) {
@@ -212,14 +241,25 @@ class DurableTable {
     std::deque<DurableDead> dead;
     // Volatile.
     uint32_t in_flight = 0;
-    uint64_t next_out = 0;        // everything below was handed out once
-    std::set<uint64_t> returned;  // and what of it must go out again
+    struct Lane {
+      uint32_t queued = 0;
+      uint32_t passed = 0;          // how often a more urgent lane was served while it waited
+      uint64_t next_out = 0;        // everything below was handed out once
+      std::set<uint64_t> returned;  // and what of it must go out again
+    };
+    std::array<Lane, durable_lane_count> lanes;
     bool ready = false;
 
     template <class Coder, class Self>
     static void each_field(Coder& coder, Self& self) {
       coder(self.agent, self.options, self.next_sequence, self.acknowledged, self.dead_count);
     }
+  };
+  struct Deadline {
+    uint64_t deadline_ns;
+    uint32_t box;
+    uint64_t sequence;
+    auto operator<=>(const Deadline&) const = default;
   };
   // An agent as sender, and as owner of a state.
   struct Party {
@@ -243,8 +283,17 @@ class DurableTable {
   void bury(uint32_t index, Entry& entry, Outcome reason);
   void remove(uint32_t index, Entry& entry);
   void wake(uint32_t index);
-  static Entry* next(Box& box, uint64_t durable_count);
-  static void hand_out(Box& box, Entry& entry, DurableTaken& out);
+  static Entry* candidate(Box& box, uint8_t lane, uint64_t durable_count, uint64_t now_ns);
+  static Entry* next(Box& box, uint64_t durable_count, uint64_t now_ns);
+  void hand_out(uint32_t index, Entry& entry, DurableTaken& out);
+  uint64_t enter(uint32_t index, uint32_t sender, StoredBytes payload, Position position,
+                 const DurableTerms& terms);
+  void watch(uint32_t index, const Entry& entry);
+  void unwatch(uint32_t index, const Entry& entry);
+  bool has_terms() const;
+  void encode_terms(SnapshotWriter& out) const;
+  void decode_terms(SnapshotReader& in);
+  static void put_terms(const Box& box, ByteWriter& writer);
   void decode_box(SnapshotReader& in, FieldReader& fields, uint32_t agent_count);
   void decode_party(SnapshotReader& in, FieldReader& fields, uint32_t agent_count);
   void put_box(const Box& box, ByteWriter& writer) const;
@@ -256,8 +305,9 @@ class DurableTable {
   std::vector<uint32_t> box_of_, party_of_;  // by agent, index_none
   std::deque<DurableKeyed> keyed_;           // slots
   HashMap keyed_of_;
-  std::deque<uint32_t> ready_;  // boxes that may have something to hand out
-  uint64_t owned_bytes_ = 0;    // payloads, states and keys
+  std::deque<uint32_t> ready_;    // boxes that may have something to hand out
+  std::set<Deadline> deadlines_;  // of what waits and is not handed out
+  uint64_t owned_bytes_ = 0;      // payloads, states and keys
   uint64_t entry_count_ = 0, dead_count_ = 0;
   mutable ChunkedHash box_hash_, party_hash_;
 };

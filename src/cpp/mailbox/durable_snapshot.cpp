@@ -1,5 +1,7 @@
 // Durable boxes in a snapshot: what is queued and dead, states, and the keys that are remembered.
 // What was handed out is nobody's knowledge after a restart, so it isn't in there.
+#include <algorithm>
+
 #include "mailbox/durable.hpp"
 
 namespace hanse {
@@ -18,11 +20,86 @@ void DurableTable::encode(SnapshotWriter& out) const {
     fields(party.agent, party.has_state, party.state, uint32_t(party.window.size()));
     for (const uint32_t slot : party.window) fields(keyed_[slot]);
   });
+  if (has_terms()) encode_terms(out);
+}
+
+// --- lanes and deadlines, which few messages have: behind everything else, in hash and snapshot
+
+namespace {
+
+struct Termed {
+  uint32_t agent = 0;
+  uint64_t sequence = 0;
+  bool dead = false;
+  DurableTerms terms;
+
+  template <class Coder, class Self>
+  static void each_field(Coder& coder, Self& self) {
+    coder(self.agent, self.sequence, self.dead, self.terms.lane, self.terms.deadline_ns);
+  }
+};
+
+// visit(Termed) for each message of a box that has any, those that wait first.
+template <class Box, class Visit>
+void each_termed(const Box& box, Visit&& visit) {
+  for (const auto& entry : box.entries)
+    if (!entry.gone && entry.terms.any())
+      visit(Termed{box.agent, entry.sequence, false, entry.terms});
+  for (const DurableDead& dead : box.dead)
+    if (dead.lane != 0) visit(Termed{box.agent, dead.sequence, true, {dead.lane, 0}});
+}
+
+}  // namespace
+
+bool DurableTable::has_terms() const {
+  size_t count = 0;
+  for (const Box& box : boxes_) each_termed(box, [&](const Termed&) { ++count; });
+  return count != 0;
+}
+
+void DurableTable::put_terms(const Box& box, ByteWriter& writer) {
+  uint32_t count = 0;
+  each_termed(box, [&](const Termed&) { ++count; });
+  if (count == 0) return;
+  writer.put(count);
+  FieldWriter fields(writer);
+  each_termed(box, [&](const Termed& one) { fields(one); });
+}
+
+void DurableTable::encode_terms(SnapshotWriter& out) const {
+  std::vector<Termed> all;
+  for (const Box& box : boxes_) each_termed(box, [&](const Termed& one) { all.push_back(one); });
+  out.table(all.size(), [&](size_t at, FieldWriter& fields) { fields(all[at]); });
+}
+
+void DurableTable::decode_terms(SnapshotReader& in) {
+  in.table([&](size_t, FieldReader& fields) {
+    Termed one;
+    fields(one);
+    in.require(declared(one.agent), "terms.agent");
+    in.require(one.terms.lane < durable_lane_count && one.terms.any(), "terms.lane");
+    const uint32_t index = box_find(one.agent);
+    Box& box = boxes_[index];
+    if (one.dead) {
+      const auto found = std::ranges::find(box.dead, one.sequence, &DurableDead::sequence);
+      in.require(found != box.dead.end() && found->lane == 0, "terms.sequence");
+      found->lane = one.terms.lane;
+      return;
+    }
+    Entry* entry = find(box, one.sequence);
+    in.require(entry != nullptr && !entry->terms.any(), "terms.sequence");
+    entry->terms = one.terms;
+    --box.lanes[0].queued;
+    ++box.lanes[one.terms.lane].queued;
+    watch(index, *entry);
+    wake(index);
+  });
 }
 
 void DurableTable::decode(SnapshotReader& in, uint32_t agent_count) {
   in.table([&](size_t, FieldReader& fields) { decode_box(in, fields, agent_count); });
   in.table([&](size_t, FieldReader& fields) { decode_party(in, fields, agent_count); });
+  if (in.version() >= 2) decode_terms(in);
   in.expect_end();
 }
 
@@ -48,6 +125,7 @@ void DurableTable::decode_box(SnapshotReader& in, FieldReader& fields, uint32_t 
     fields(box.dead.emplace_back());
     owned_bytes_ += box.dead.back().payload.bytes.size();
   }
+  box.lanes[0].queued = box.queued;
   entry_count_ += box.queued;
   dead_count_ += dead_count;
   if (box.agent >= box_of_.size()) box_of_.resize(box.agent + size_t(1), index_none);

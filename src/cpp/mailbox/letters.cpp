@@ -21,7 +21,6 @@ void DeadLetters::shrink(std::vector<Payload>& dropped) {
 
 void DeadLetters::keep(const MessageHeader& header, Outcome reason, Bytes payload,
                        PayloadBuffer* buffer) {
-  by_reason_[size_t(reason) % outcome_count_max].fetch_add(1, std::memory_order_relaxed);
   std::vector<Payload> dropped;  // Let go outside the lock: an owner's callback may do anything.
   const std::lock_guard lock(mutex_);
   if (ring_.size() < count_max) ring_.emplace_back();

@@ -2,7 +2,6 @@
 #pragma once
 
 #include <array>
-#include <atomic>
 #include <mutex>
 #include <optional>
 #include <vector>
@@ -22,10 +21,30 @@ class DeadLetters {
   // `buffer` (null: none) is shared, not taken over. Without one at most 64 bytes are kept.
   void keep(const MessageHeader& header, Outcome reason, Bytes payload, PayloadBuffer* buffer);
   std::vector<DeadLetter> list() const;
-  uint64_t count_by_reason(size_t reason) const {
-    return by_reason_[reason].load(std::memory_order_relaxed);
+  // Sends one again, as it was but without its deadline: send(header, payload, bytes), where bytes
+  // are it if payload is empty, -> an Outcome. ok, dropped: it is no letter any more. unknown:
+  // there is none of that number; too_large: it was cut.
+  template <class Send>
+  Outcome resend(uint64_t number, Send&& send) {
+    std::optional<Claimed> letter = claim(number);
+    if (!letter) return Outcome::unknown;
+    Outcome outcome = Outcome::too_large;
+    try {
+      letter->header.deadline_ns = 0;
+      if (!letter->cut)
+        outcome = send(letter->header, std::move(letter->payload), Bytes(letter->inline_bytes));
+    } catch (...) {
+      give_back(number);
+      throw;
+    }
+    if (outcome == Outcome::ok || outcome == Outcome::dropped)
+      remove(number);
+    else
+      give_back(number);
+    return outcome;
   }
 
+ private:
   struct Claimed {
     MessageHeader header;
     Payload payload;  // empty: `inline_bytes`
@@ -37,7 +56,6 @@ class DeadLetters {
   void give_back(uint64_t number);  // it stays a dead letter
   void remove(uint64_t number);     // it was sent again
 
- private:
   struct Letter {
     uint64_t number = 0;
     MessageHeader header;
@@ -64,7 +82,6 @@ class DeadLetters {
   uint64_t next_ = 0;
   uint64_t cut_until_ = 0;  // letters below hold no buffer that counts
   uint64_t buffer_bytes_ = 0;
-  std::array<std::atomic<uint64_t>, outcome_count_max> by_reason_{};
 };
 
 }  // namespace hanse

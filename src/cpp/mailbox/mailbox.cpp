@@ -162,28 +162,20 @@ void MailboxTable::bury(const MessageHeader& header, Outcome reason, Bytes paylo
   state_->bury_unqueued(header, reason, payload);
 }
 
-std::vector<DeadLetter> MailboxTable::dead_letters() const { return state_->letters.list(); }
+void MailboxTable::bury_payload(const MessageHeader& header, Outcome reason,
+                                const Payload& payload) {
+  state_->bury_unqueued(header, reason, payload ? Content(payload.buffer()) : Content(Bytes{}));
+}
+
+std::vector<DeadLetter> MailboxTable::dead_letters() const { return state_->letters->list(); }
 
 Outcome MailboxTable::resend(uint64_t number) {
-  State& state = *state_;
-  std::optional<DeadLetters::Claimed> letter = state.letters.claim(number);
-  if (!letter) return Outcome::unknown;
-  Outcome outcome = Outcome::too_large;
-  try {
-    letter->header.deadline_ns = 0;
-    if (!letter->cut)
-      outcome = letter->payload ? send_payload(letter->header, std::move(letter->payload))
-                                : send(letter->header, letter->inline_bytes);
-  } catch (...) {
-    state.letters.give_back(number);
-    throw;
-  }
-  if (outcome == Outcome::ok || outcome == Outcome::dropped) {
-    state.letters.remove(number);
-    state.resent.fetch_add(1, std::memory_order_relaxed);
-  } else {
-    state.letters.give_back(number);
-  }
+  const Outcome outcome = state_->letters->resend(
+      number, [this](const MessageHeader& header, Payload&& payload, Bytes bytes) {
+        return payload ? send_payload(header, std::move(payload)) : send(header, bytes);
+      });
+  if (outcome == Outcome::ok || outcome == Outcome::dropped)
+    state_->resent.fetch_add(1, std::memory_order_relaxed);
   return outcome;
 }
 
@@ -192,6 +184,11 @@ void MailboxTable::take_undelivered(std::vector<Undelivered>& undelivered_out) {
   const std::lock_guard lock(state.undelivered_mutex);
   undelivered_out.insert(undelivered_out.end(), state.undelivered.begin(), state.undelivered.end());
   state.undelivered.clear();
+  state.undelivered_any.store(false, std::memory_order_relaxed);
+}
+
+bool MailboxTable::has_undelivered() const {
+  return state_->undelivered_any.load(std::memory_order_acquire);
 }
 
 }  // namespace hanse

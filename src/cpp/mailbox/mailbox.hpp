@@ -23,6 +23,8 @@
 
 namespace hanse {
 
+class DeadLetters;  // letters.hpp
+
 struct MailboxOptions {
   // Data and requests, of each lane of one box. Replies, failures and cancellations may use 1/8 (at
   // least one) on top of both, so that a box full of work can't keep an answer out.
@@ -44,11 +46,12 @@ struct MailboxOptions {
   uint32_t log_population_min = 100'000;  // agents from which on the log is taken into use
   uint32_t log_batch_min = 4096;          // rows of a send_many from which on it goes to the log
 
-  uint32_t trace_interval = 1024;  // one message of so many is sampled; 0: none
-  bool digest = false;             // keep a TraceDigest; costs a hash of each payload
-  uint64_t seed = 0;               // of trace numbers: the same run gives the same ones
-  uint32_t shard = 0;              // which one of a process's tables this is
-  std::shared_ptr<Clock> clock;    // for ages; null: the system's
+  uint32_t trace_interval = 1024;        // one message of so many is sampled; 0: none
+  bool digest = false;                   // keep a TraceDigest; costs a hash of each payload
+  uint64_t seed = 0;                     // of trace numbers: the same run gives the same ones
+  uint32_t shard = 0;                    // which one of a process's tables this is
+  std::shared_ptr<DeadLetters> letters;  // shared by several tables; null: its own
+  std::shared_ptr<Clock> clock;          // for ages; null: the system's
 };
 
 // What a box does with data and requests when it is full.
@@ -92,7 +95,7 @@ class MessageBatch {
 };
 
 struct DeadLetter {
-  uint64_t number = 0;  // from 0, by table
+  uint64_t number = 0;  // from 0, by table, or by all that share their letters
   MessageHeader header;
   Outcome reason = Outcome::invalid;
   size_t size = 0;               // of the message's payload
@@ -253,6 +256,8 @@ class MailboxTable {
   // A message that never entered a box, or left it by other hands (an unacknowledged one, say), is
   // kept as a dead letter and counted as accepted and dead. Any thread.
   void bury(const MessageHeader& header, Outcome reason, Bytes payload);
+  // The same with a payload that the letter shares, so that it is kept whole.
+  void bury_payload(const MessageHeader& header, Outcome reason, const Payload& payload);
   std::vector<DeadLetter> dead_letters() const;  // the newest 1,024, oldest first; any thread
   // Sends one again, as it was but without its deadline. ok: it is no dead letter any more (but
   // stays counted as one, and counts as accepted anew). unknown: there is none of that number;
@@ -261,14 +266,18 @@ class MailboxTable {
 
   // Appends the requests that expired or became dead letters since the last call. Any thread.
   void take_undelivered(std::vector<Undelivered>& undelivered_out);
+  bool has_undelivered() const;  // any thread
 
   // --- observation
   uint32_t queued(AgentId agent) const;  // in all lanes of the box, not in the ring; owner thread
   uint32_t queued(AgentId agent, uint8_t lane) const;
-  MailboxCounters counters() const;         // any thread
-  uint64_t memory_bytes() const;            // any thread
-  QueueAges ages() const;                   // owner thread
-  std::vector<TraceRecord> traces() const;  // the newest 1,024, oldest first; owner thread
+  MailboxCounters counters() const;  // any thread
+  uint64_t memory_bytes() const;     // any thread
+  // What boxes, log and ring hold, counted there: `queued` of the counters. Owner thread, while no
+  // other sends.
+  uint64_t held() const;
+  QueueAges ages() const;                   // any thread
+  std::vector<TraceRecord> traces() const;  // the newest 1,024, oldest first; any thread
   TraceDigest digest() const;               // owner thread
 
  private:

@@ -19,6 +19,7 @@ void MailboxTable::State::observe(const Slot& slot, uint32_t index, uint64_t seq
   const uint64_t age = now_ns > extension.sent_ns ? now_ns - extension.sent_ns : 0;
   add_age(age, 1);
 
+  const std::lock_guard lock(traces_mutex);
   TraceRecord* record;
   if (traces.size() < trace_count_max) {
     record = &traces.emplace_back();
@@ -42,9 +43,10 @@ void MailboxTable::State::add_to_digest(const MessageHeader& header, Bytes paylo
 
 void MailboxTable::State::add_age(uint64_t age_ns, uint64_t count) {
   const size_t bucket = age_ns == 0 ? 0 : size_t(std::bit_width(age_ns)) - 1;
-  ages.counts[std::min(bucket, QueueAges::bucket_count - 1)] += count;
-  ages.sum_ns += age_ns * count;
-  ages.max_ns = std::max(ages.max_ns, age_ns);
+  age_counts[std::min(bucket, QueueAges::bucket_count - 1)].add(count);
+  age_sum_ns.add(age_ns * count);
+  if (age_ns > age_max_ns.load(std::memory_order_relaxed))
+    age_max_ns.store(age_ns, std::memory_order_relaxed);
 }
 
 MailboxCounters MailboxTable::counters() const {
@@ -77,7 +79,7 @@ MailboxCounters MailboxTable::counters() const {
   counters.refused_too_large = state.refused_too_large.load(std::memory_order_relaxed);
   counters.refused_other = state.refused_other.load(std::memory_order_relaxed);
   for (size_t i = 0; i < outcome_count_max; ++i)
-    counters.dead_by_reason[i] = state.letters.count_by_reason(i);
+    counters.dead_by_reason[i] = state.dead_by_reason[i].load(std::memory_order_relaxed);
   counters.published = state.published.get();
   counters.form = state.bulk.form.load(std::memory_order_relaxed);
   counters.epochs = state.bulk.epochs.load(std::memory_order_relaxed);
@@ -92,13 +94,22 @@ uint64_t MailboxTable::memory_bytes() const {
          state_->bulk.arenas->memory_bytes();
 }
 
-QueueAges MailboxTable::ages() const {
+uint64_t MailboxTable::held() const {
   state_->require_owner();
-  return state_->ages;
+  return state_->waiting() + state_->ring.pushed() - sum_of(state_->entered_by_ring) -
+         state_->lost.get();
+}
+
+QueueAges MailboxTable::ages() const {
+  QueueAges ages;
+  for (size_t i = 0; i < ages.counts.size(); ++i) ages.counts[i] = state_->age_counts[i].get();
+  ages.sum_ns = state_->age_sum_ns.get();
+  ages.max_ns = state_->age_max_ns.load(std::memory_order_relaxed);
+  return ages;
 }
 
 std::vector<TraceRecord> MailboxTable::traces() const {
-  state_->require_owner();
+  const std::lock_guard lock(state_->traces_mutex);
   std::vector<TraceRecord> traces = state_->traces;
   std::rotate(traces.begin(), traces.begin() + ptrdiff_t(state_->traces_oldest), traces.end());
   return traces;

@@ -9,20 +9,53 @@
 #include <atomic>
 #include <bit>
 #include <cstring>
+#include <memory>
 #include <span>
+#include <vector>
 
 #include "mailbox/bulk_pages.hpp"
 #include "mailbox/message.hpp"
 
 namespace hanse {
 
+// One message to many of one shard: by reference, so that a publication is one cell a shard and not
+// one a subscriber.
+struct ShardPublication {
+  MessageHeader header;  // `to` is ignored
+  Payload payload;
+  std::vector<AgentId> to;
+};
+
 class ShardRing {
  public:
+  // What a cell holds: a message, or something else that keeps its place among the messages.
+  enum class Content : uint8_t { message = 0, publication = 1, cancellation = 2 };
+
   struct alignas(64) Cell {
     void set_header(const MessageHeader& header) {
       to = header.to, sender = header.sender, kind = header.kind, lane = header.lane;
       request = header.request, deadline_ns = header.deadline_ns, key = header.key;
       trace = header.trace, latent = header.latent;
+      content = Content::message;
+    }
+    void set_publication(std::unique_ptr<ShardPublication> publication) {
+      set_header(publication->header);
+      content = Content::publication;
+      size = 0;
+      ShardPublication* const taken = publication.release();
+      std::memcpy(payload, &taken, sizeof taken);
+    }
+    std::unique_ptr<ShardPublication> publication() const {
+      ShardPublication* taken;
+      std::memcpy(&taken, payload, sizeof taken);
+      return std::unique_ptr<ShardPublication>(taken);
+    }
+    // Lets go of what the cell refers to, where nobody takes it out.
+    void drop() const {
+      if (content == Content::publication)
+        publication();
+      else if (size > message_inline_bytes)
+        Payload::drop(buffer());
     }
     MessageHeader header() const {
       return {to, sender, kind, lane, request, deadline_ns, key, trace, latent};
@@ -30,7 +63,8 @@ class ShardRing {
 
     // Nothing but bytes from one agent to another.
     bool plain() const {
-      return (uint64_t(kind) | lane | request | deadline_ns | key | trace | latent) == 0 &&
+      return (uint64_t(kind) | lane | request | deadline_ns | key | trace | latent |
+              uint64_t(content)) == 0 &&
              size <= message_inline_bytes;
     }
 
@@ -43,6 +77,7 @@ class ShardRing {
     AgentId to, sender;
     MessageKind kind;
     uint8_t lane;
+    Content content;
     uint32_t size;
     uint64_t request, deadline_ns, key, trace;
     LatentId latent;

@@ -25,21 +25,27 @@ const ShardOptions& checked(const ShardOptions& options) {
   return options;
 }
 
-// The table counted it as accepted, whatever became of it.
-bool taken_up(Outcome outcome) { return outcome == Outcome::ok || outcome == Outcome::dropped; }
-
+// Dead letters are numbered together, and no two shards give a message the same trace.
 MailboxOptions of_shard(MailboxOptions options, uint32_t shard) {
   options.shard = shard;
+  options.seed += shard * 0x9e3779b97f4a7c15;
+  return options;
+}
+
+ShardOptions with_letters(ShardOptions options) {
+  options.mailboxes.letters =
+      std::make_shared<DeadLetters>(options.mailboxes.payload_bytes_max / 8);
   return options;
 }
 
 }  // namespace
 
 Shards::State::State(const ShardOptions& wanted)
-    : options(checked(wanted)),
+    : options(with_letters(checked(wanted))),
       clock(options.mailboxes.clock ? options.mailboxes.clock : std::make_shared<SystemClock>()),
       account(new PayloadAccount(options.mailboxes.payload_bytes_max)),
-      places(agent_count_max) {
+      places(agent_count_max),
+      topics(options.mailboxes.topic_count_max, options.mailboxes.subscription_count_max) {
   for (uint32_t from = 0; from < options.shard_count; ++from) {
     shards.push_back(std::make_unique<Shard>(of_shard(options.mailboxes, from)));
     for (uint32_t to = 0; to < options.shard_count; ++to)
@@ -53,8 +59,7 @@ Shards::State::~State() {
       if (from == shard) continue;
       ring(from, shard).publish();
       ring(from, shard).take_all([](std::span<ShardRing::Cell> cells) {
-        for (const ShardRing::Cell& cell : cells)
-          if (cell.size > message_inline_bytes) Payload::drop(cell.buffer());
+        for (const ShardRing::Cell& cell : cells) cell.drop();
       });
     }
   account->release();
@@ -74,9 +79,7 @@ Shards::State::Shard& Shards::State::enter(uint32_t shard) {
 
 // --- between shards
 
-// `buffer`, or null: the payload by reference, which is taken over by ok.
-Outcome Shards::State::push(uint32_t from, uint32_t to, const MessageHeader& header, Bytes payload,
-                            PayloadBuffer* buffer) {
+ShardRing::Cell* Shards::State::cell_for(uint32_t from, uint32_t to) {
   ShardRing& target = ring(from, to);
   ShardRing::Cell* cell = target.push();
   for (uint32_t i = 0; !cell && i < full_ring_tries; ++i) {
@@ -86,10 +89,15 @@ Outcome Shards::State::push(uint32_t from, uint32_t to, const MessageHeader& hea
     std::this_thread::yield();
     cell = target.push();
   }
-  if (!cell) {
-    shards[from]->ring_full.add(1);
-    return Outcome::full;
-  }
+  if (!cell) shards[from]->ring_full.add(1);
+  return cell;
+}
+
+// `buffer`, or null: the payload by reference, which is taken over by ok.
+Outcome Shards::State::push(uint32_t from, uint32_t to, const MessageHeader& header, Bytes payload,
+                            PayloadBuffer* buffer) {
+  ShardRing::Cell* const cell = cell_for(from, to);
+  if (!cell) return Outcome::full;
   cell->set_header(header);
   cell->size = uint32_t(payload.size());
   if (payload.size() <= message_inline_bytes) {
@@ -101,7 +109,7 @@ Outcome Shards::State::push(uint32_t from, uint32_t to, const MessageHeader& hea
   if (!buffer) {
     Payload lent = Payload::lent(*account, payload.size());
     if (!lent) {
-      target.take_back();
+      ring(from, to).take_back();
       shards[from]->ring_full.add(1);
       return Outcome::full;
     }
@@ -126,7 +134,29 @@ void Shards::State::absorb_one(Shard& into, ShardRing::Cell& cell) {
   } else {
     outcome = into.table.send(header, bytes);
   }
-  if (!taken_up(outcome)) into.table.bury(header, outcome, bytes);
+  if (taken_up(outcome)) return;
+  if (payload)
+    into.table.bury_payload(header, outcome, payload);
+  else
+    into.table.bury(header, outcome, bytes);
+}
+
+// What is no message.
+void Shards::State::absorb_other(Shard& into, ShardRing::Cell& cell) {
+  if (cell.content == ShardRing::Content::cancellation) {
+    into.table.cancel(cell.to, cell.request);
+    return;
+  }
+  const std::unique_ptr<ShardPublication> sent = cell.publication();
+  into.taken_in.add(sent->to.size());
+  into.arrivals.outcomes.assign(sent->to.size(), Outcome::ok);
+  into.table.send_shared(sent->header, sent->to, sent->payload, into.arrivals.outcomes);
+  MessageHeader header = sent->header;
+  for (size_t i = 0; i < sent->to.size(); ++i) {
+    if (taken_up(into.arrivals.outcomes[i])) continue;
+    header.to = sent->to[i];
+    into.table.bury_payload(header, into.arrivals.outcomes[i], sent->payload);
+  }
 }
 
 // As many of the first cells as are plain, in one go. Returns how many.
@@ -155,12 +185,14 @@ void Shards::State::absorb(uint32_t shard) {
   for (uint32_t from = 0; from < options.shard_count; ++from) {
     if (from == shard) continue;
     ring(from, shard).take_all([&](std::span<ShardRing::Cell> cells) {
-      into.taken_in.add(cells.size());
       while (!cells.empty()) {
-        size_t count = absorb_rows(into, cells);
-        if (count == 0) {
-          absorb_one(into, cells[0]);
-          count = 1;
+        size_t count = 1;
+        if (cells[0].content != ShardRing::Content::message) {
+          absorb_other(into, cells[0]);
+        } else {
+          count = absorb_rows(into, cells);
+          if (count == 0) absorb_one(into, cells[0]), count = 1;
+          into.taken_in.add(count);
         }
         cells = cells.subspan(count);
       }
@@ -346,6 +378,8 @@ size_t Shards::turn(uint32_t shard, ShardHandler handler, void* context, uint64_
     ~Turn() {
       state.shards[shard]->in_turn = false;
       state.publish(shard);
+      // Who asked is told by the thread of shard 0.
+      if (shard != 0 && state.shards[shard]->table.has_undelivered()) state.wake(0);
     }
   } turn{state, shard};
   here.in_turn = true;

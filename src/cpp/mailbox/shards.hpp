@@ -10,9 +10,11 @@
 #pragma once
 
 #include <memory>
+#include <mutex>
 #include <vector>
 
 #include "mailbox/mailbox.hpp"
+#include "mailbox/topic_directory.hpp"
 
 namespace hanse {
 
@@ -70,6 +72,15 @@ class Shards {
   void send_many(uint32_t shard, const MessageHeader& header, std::span<const AgentId> to,
                  MatrixView<const uint8_t> payloads, std::span<const uint32_t> sizes,
                  std::span<Outcome> outcomes_in_out);
+  // One message to many, wherever they are: over 64 bytes they share one buffer, and another
+  // shard's are one cell of its ring. Rows whose outcome is not ok at the start are left out; ok
+  // for another shard's agent: it is in the ring. Returns how many took it. Throws as
+  // MailboxTable::send_shared, and wrong_thread as send_payload.
+  size_t publish_to(uint32_t shard, const MessageHeader& header, std::span<const AgentId> to,
+                    const Payload& payload, std::span<Outcome> outcomes_in_out);
+  // As MailboxTable::cancel; on another shard it takes effect when that takes in what was sent to
+  // it, in order: a request that waits in a box there is counted as cancelled.
+  void cancel(uint32_t shard, AgentId to, uint64_t request);
   // Takes in what other shards sent, runs native handlers, hands one batch of the rest to the
   // handler (null: the rest stays in its boxes), publishes what they sent. Returns how many
   // messages were handled. An exception of a handler passes through.
@@ -113,6 +124,20 @@ class Shards {
   // Sums over the shards of what was handled so far: while no shard has a turn. `ordered` is of
   // the only shard, or 0.
   TraceDigest digest() const;
+  // The topics of all shards. body(TopicDirectory&), which must not call this again. Any thread.
+  template <class Body>
+  auto at_topics(Body&& body) {
+    const std::lock_guard lock(topics_mutex());
+    return body(topics());
+  }
+  void count_publication();  // any thread
+  // Dead letters of all shards, numbered together. Any thread.
+  std::vector<DeadLetter> dead_letters() const;
+  // As MailboxTable::resend, to wherever its receiver is now. Any thread.
+  Outcome resend(uint64_t number);
+
+  QueueAges ages() const;                   // any thread
+  std::vector<TraceRecord> traces() const;  // the newest 1,024, oldest first; any thread
   // Of all shards: accepted = handled + expired + cancelled + dead + queued, where queued includes
   // what is in a ring. Any thread.
   MailboxCounters counters() const;
@@ -126,6 +151,8 @@ class Shards {
 
  private:
   struct State;
+  std::mutex& topics_mutex();
+  TopicDirectory& topics();
   std::unique_ptr<State> state_;
 };
 

@@ -1,4 +1,4 @@
-// Groups that move to another shard, and what can be seen of all shards.
+// Groups that move to another shard.
 //
 // A migration is carried out by one thread while all others rest between two turns: what is in
 // rings enters boxes, and each agent of the group takes along what it has. So a message is never
@@ -98,6 +98,9 @@ void Shards::migrate(uint32_t group, uint32_t shard) {
 void Shards::State::move_group(uint32_t group, uint32_t shard) {
   for (uint32_t from = 0; from < options.shard_count; ++from) publish(from);
   for (uint32_t into = 0; into < options.shard_count; ++into) absorb(into);
+  // All rest, and nothing is in a ring: what the counters say is there is there.
+  for (const auto& shard : shards)
+    HANSE_ASSERT(shard->table.counters().queued == shard->table.held());
   if (group >= place_of.size()) place_of.resize(group + size_t{1});
   place_of[group] = uint16_t(shard);
   for (uint32_t i = 0; i < groups.size(); ++i) {
@@ -149,94 +152,12 @@ void Shards::State::unpack(Shard& into, Moved&& moved) {
     const Bytes bytes = kept ? kept.bytes() : Bytes(letter.bytes);
     const Outcome outcome = kept ? table.send_payload(letter.header, std::move(letter.payload))
                                  : table.send(letter.header, bytes);
-    if (outcome != Outcome::ok && outcome != Outcome::dropped)
+    if (taken_up(outcome)) continue;
+    if (kept)
+      table.bury_payload(letter.header, outcome, kept);
+    else
       table.bury(letter.header, outcome, bytes);
   }
-}
-
-// --- observation
-
-namespace {
-
-void subtract(uint64_t& from, uint64_t count) { from -= std::min(from, count); }
-
-void add(MailboxCounters& sum, const MailboxCounters& part) {
-  sum.accepted += part.accepted, sum.handled += part.handled, sum.expired += part.expired;
-  sum.cancelled += part.cancelled, sum.dead += part.dead;
-  sum.refused_full += part.refused_full, sum.refused_unknown += part.refused_unknown;
-  sum.refused_too_large += part.refused_too_large, sum.refused_other += part.refused_other;
-  for (size_t lane = 0; lane < lane_count; ++lane) {
-    sum.lanes[lane].entered += part.lanes[lane].entered;
-    sum.lanes[lane].handled += part.lanes[lane].handled;
-    sum.lanes[lane].ended += part.lanes[lane].ended;
-    sum.lanes[lane].queued += part.lanes[lane].queued;
-  }
-  for (size_t i = 0; i < outcome_count_max; ++i) sum.dead_by_reason[i] += part.dead_by_reason[i];
-  sum.published += part.published, sum.resent += part.resent;
-  sum.epochs += part.epochs, sum.switches += part.switches, sum.spills += part.spills;
-  if (part.form == MailboxForm::log) sum.form = part.form;
-}
-
-}  // namespace
-
-// What was taken in, or moved in, was accepted elsewhere. It is read before what the table has
-// accepted: a message on its way is seen as queued twice for a moment, and never as less than
-// nothing.
-MailboxCounters Shards::counters(uint32_t shard) const {
-  state_->check_shard(shard);
-  const State::Shard& of = *state_->shards[shard];
-  const uint64_t came = of.taken_in.get() + of.moved_in.get();
-  const uint64_t moved_out = of.moved_out.get();
-  MailboxCounters counters = of.table.counters();
-  subtract(counters.accepted, came);
-  counters.accepted += of.pushed.get();
-  subtract(counters.handled, moved_out);
-  counters.refused_full += of.ring_full.get();
-  return counters;
-}
-
-MailboxCounters Shards::counters() const {
-  // What has ended is read for all shards before what was accepted is: it is seen as accepted.
-  MailboxCounters sum;
-  uint64_t came = 0;
-  for (const auto& shard : state_->shards) came += shard->taken_in.get() + shard->moved_in.get();
-  for (uint32_t shard = 0; shard < count(); ++shard) add(sum, counters(shard));
-  uint64_t accepted = 0;
-  for (const auto& shard : state_->shards)
-    accepted += shard->table.counters().accepted + shard->pushed.get();
-  subtract(accepted, came);
-  const uint64_t ended = sum.handled + sum.expired + sum.cancelled + sum.dead;
-  sum.accepted = std::max(accepted, ended);
-  sum.queued = sum.accepted - ended;
-  return sum;
-}
-
-TraceDigest Shards::digest() const {
-  TraceDigest sum;
-  for (uint32_t shard = 0; shard < count(); ++shard) {
-    const TraceDigest part = state_->shards[shard]->table.digest();
-    sum.count += part.count;
-    sum.unordered += part.unordered;
-    sum.ordered = count() == 1 ? part.ordered : 0;
-  }
-  return sum;
-}
-
-uint64_t Shards::crossed() const {
-  uint64_t crossed = 0;
-  for (const auto& shard : state_->shards) crossed += shard->pushed.get();
-  return crossed;
-}
-
-uint64_t Shards::wakes() const { return state_->wakes.load(std::memory_order_relaxed); }
-uint64_t Shards::migrations() const { return state_->migrations.load(std::memory_order_relaxed); }
-
-uint64_t Shards::memory_bytes() const {
-  uint64_t bytes = state_->account->bytes();
-  for (const auto& shard : state_->shards) bytes += shard->table.memory_bytes();
-  for (const auto& ring : state_->rings)
-    if (ring) bytes += ring->memory_bytes();
-  return bytes;
 }
 
 }  // namespace hanse

@@ -12,6 +12,11 @@
 
 namespace hanse {
 
+// The table counted it as accepted, whatever became of it.
+inline bool taken_up(Outcome outcome) {
+  return outcome == Outcome::ok || outcome == Outcome::dropped;
+}
+
 // Messages that were taken out of a ring together, as the columns that a table takes.
 struct ShardArrivals {
   std::vector<AgentId> to, senders;
@@ -70,11 +75,13 @@ struct Shards::State {
     return places[index_of(agent)].load(std::memory_order_relaxed);
   }
 
+  ShardRing::Cell* cell_for(uint32_t from, uint32_t to);  // null: the ring is full
   Outcome push(uint32_t from, uint32_t to, const MessageHeader& header, Bytes payload,
                PayloadBuffer* buffer);
   void absorb(uint32_t shard);
   size_t absorb_rows(Shard& into, std::span<ShardRing::Cell> cells);
   void absorb_one(Shard& into, ShardRing::Cell& cell);
+  void absorb_other(Shard& into, ShardRing::Cell& cell);
   void publish(uint32_t shard);
   void wake(uint32_t shard);
   bool nothing_came(uint32_t shard, uint64_t calls_seen);
@@ -103,8 +110,11 @@ struct Shards::State {
   std::vector<uint32_t> groups;    // by agent
   std::vector<uint16_t> place_of;  // by group; those behind its end are on shard 0
 
+  std::mutex topics_mutex;
+  TopicDirectory topics;  // guarded by it
+
   std::atomic<bool> stopping{false};
-  std::atomic<uint64_t> wakes{0}, migrations{0};
+  std::atomic<uint64_t> wakes{0}, migrations{0}, published{0}, resent{0};
 
   // Who is in `run`, and whether all shall rest.
   std::mutex run_mutex;

@@ -85,7 +85,12 @@ class Slab {
     }
     return number;
   }
-  void put_back(uint32_t number) { free_[free_count_++] = number; }
+  // Once nothing is in use, places are taken in order again: after a drain of many boxes the free
+  // ones are in no order that the caches could follow.
+  void put_back(uint32_t number) {
+    free_[free_count_++] = number;
+    if (free_count_ == top_) free_count_ = top_ = 0;
+  }
   void prefetch(uint32_t number) const {
     const auto* place = reinterpret_cast<const uint8_t*>(&places_[number]);
     __builtin_prefetch(place);

@@ -56,7 +56,8 @@ MailboxTable::State::State(const MailboxOptions& wanted, ThreadOwner& table_owne
       extras(1),
       account(new PayloadAccount(options.payload_bytes_max)),
       ring(options.ring_count_max),
-      letters(options.payload_bytes_max / 8),
+      letters(options.letters ? options.letters
+                              : std::make_shared<DeadLetters>(options.payload_bytes_max / 8)),
       undelivered_count_max(options.undelivered_count_max),
       topics(options.topic_count_max, options.subscription_count_max),
       consumer_groups(options.subscription_count_max),
@@ -109,11 +110,13 @@ void MailboxTable::State::note_undelivered(const MessageHeader& header, Outcome 
   const std::lock_guard lock(undelivered_mutex);
   if (undelivered.size() == undelivered_count_max) undelivered.pop_front();
   undelivered.push_back({header.to, header.sender, header.request, reason});
+  undelivered_any.store(true, std::memory_order_release);
 }
 
 void MailboxTable::State::bury(const MessageHeader& header, Outcome reason,
                                const Content& content) {
-  letters.keep(header, reason, content.bytes(), content.buffer);
+  dead_by_reason[size_t(reason) % outcome_count_max].fetch_add(1, std::memory_order_relaxed);
+  letters->keep(header, reason, content.bytes(), content.buffer);
   note_undelivered(header, reason);
 }
 

@@ -218,7 +218,7 @@ struct MailboxTable::State {
   [[gnu::noinline]] void prefetch_crowd(const ReadyBoxes& of) const;
 
   // --- the log: bulk.cpp
-  uint64_t waiting() const { return slab.used() + bulk.log.count(); }
+  uint64_t waiting() const { return slab.used() + bulk.log.count(); }  // not in the ring
   void send_rows(const BulkRows& rows, std::span<Outcome> outcomes_in_out);
   Outcome send_row(const BulkRows& rows, size_t i);
   void send_rows_linked(const BulkRows& rows, std::span<Outcome> outcomes);
@@ -286,17 +286,23 @@ struct MailboxTable::State {
   // observer sees it in neither.
   std::atomic<uint64_t> failed{0}, unqueued{0}, resent{0};
   std::atomic<uint64_t> refused_full{0}, refused_unknown{0}, refused_too_large{0}, refused_other{0};
-  DeadLetters letters;
+  const std::shared_ptr<DeadLetters> letters;
+  std::array<std::atomic<uint64_t>, outcome_count_max> dead_by_reason{};
   const uint32_t undelivered_count_max;
   std::mutex undelivered_mutex;
   std::deque<Undelivered> undelivered;
+  std::atomic<bool> undelivered_any{false};
 
   Topics topics;
   ConsumerGroups consumer_groups;
   OwnerCounter published;
 
   static constexpr size_t trace_count_max = 1024;
-  QueueAges ages;
+  // Written by the owner, for sampled messages alone; read by anyone.
+  std::array<OwnerCounter, QueueAges::bucket_count> age_counts;
+  OwnerCounter age_sum_ns;
+  std::atomic<uint64_t> age_max_ns{0};
+  mutable std::mutex traces_mutex;
   std::vector<TraceRecord> traces;
   size_t traces_oldest = 0;
   TraceDigest digest;

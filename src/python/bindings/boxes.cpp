@@ -122,7 +122,7 @@ py::dict statistics_of(KernelHandle& handle) {
 
 // (counts by power of two, their sum, the largest)
 py::tuple ages_of(KernelHandle& handle) {
-  const QueueAges ages = handle.open().mailboxes().ages();
+  const QueueAges ages = handle.open().queue_ages();
   py::array_t<uint64_t> counts = new_array<uint64_t>(ages.counts.size());
   std::copy(ages.counts.begin(), ages.counts.end(), counts.mutable_data());
   return py::make_tuple(counts, ages.sum_ns, ages.max_ns);
@@ -130,7 +130,7 @@ py::tuple ages_of(KernelHandle& handle) {
 
 py::list traces_of(KernelHandle& handle) {
   py::list rows;
-  for (const TraceRecord& trace : handle.open().mailboxes().traces())
+  for (const TraceRecord& trace : handle.open().traces())
     rows.append(py::make_tuple(trace.trace, trace.to, trace.sender,
                                static_cast<uint8_t>(trace.kind), trace.lane, trace.sequence,
                                trace.sent_ns, trace.taken_ns));
@@ -144,7 +144,7 @@ py::tuple digest_of_run(KernelHandle& handle) {
 
 py::list dead_letters_of(KernelHandle& handle) {
   py::list rows;
-  for (const DeadLetter& letter : handle.open().mailboxes().dead_letters()) {
+  for (const DeadLetter& letter : handle.open().dead_letters()) {
     const MessageHeader& header = letter.header;
     rows.append(py::make_tuple(letter.number, header.to, header.sender,
                                static_cast<uint8_t>(header.kind), header.lane, header.request,
@@ -155,7 +155,7 @@ py::list dead_letters_of(KernelHandle& handle) {
 }
 
 uint8_t resend(KernelHandle& handle, py::object number) {
-  const Outcome outcome = handle.open().mailboxes().resend(unsigned_of(number, "number"));
+  const Outcome outcome = handle.open().resend(unsigned_of(number, "number"));
   handle.work_arrived();
   return static_cast<uint8_t>(outcome);
 }
@@ -221,6 +221,7 @@ void register_boxes(py::module_& module, KernelClass& kernel) {
       .def("dead_letters", &dead_letters_of)
       .def("resend", &resend)
       .def("settle_dead_requests", &settle_dead_requests)
+      .def("rest", [](KernelHandle& handle) { handle.open().rest(); })
       .def("own_wake", &own_wake)
       .def("rearm", &rearm)
       .def("wait_for_work", &wait_for_work);

@@ -15,20 +15,21 @@ struct DurableArguments {
   std::vector<BytesArgument> held;
   py::array to, payloads, sizes, keys;
 
-  // (to, payload, key or None), one a message.
+  // (to, payload, key or None, lane, deadline_ns), one a message.
   explicit DurableArguments(const py::list& rows) {
     held.reserve(rows.size() * 2);
     for (const py::handle row : rows) {
       const auto parts = py::cast<py::tuple>(row);
       const py::object receiver = parts[0], payload = parts[1], key = parts[2];
-      add(receiver, payload, key);
+      const py::object lane = parts[3], deadline_ns = parts[4];
+      add(receiver, payload, key, lane, deadline_ns);
     }
   }
 
   // Columns: payloads as rows (with sizes where they are ragged) or as a sequence of bytes; keys as
   // numbers or as a sequence of bytes and None.
   DurableArguments(py::handle to_value, py::handle payload_value, py::handle size_value,
-                   py::handle key_value) {
+                   py::handle key_value, py::handle lane_value, py::handle deadline_value) {
     to = array_of<uint64_t>(to_value, "to", 1);
     const std::span<const uint64_t> receivers = span_of<uint64_t>(to);
     messages.resize(receivers.size());
@@ -36,10 +37,14 @@ struct DurableArguments {
     for (size_t i = 0; i < messages.size(); ++i) messages[i].to = receivers[i];
     set_payloads(payload_value, size_value);
     if (!key_value.is_none()) set_keys(key_value);
+    set_terms(lane_value, deadline_value);
   }
 
-  void add(py::handle receiver, py::handle payload, py::handle key) {
+  void add(py::handle receiver, py::handle payload, py::handle key, py::handle lane,
+           py::handle deadline_ns) {
     DurableMessage message;
+    message.terms.lane = unsigned_of<uint8_t>(lane, "lane", durable_lane_count - 1);
+    message.terms.deadline_ns = unsigned_of(deadline_ns, "deadline_ns");
     message.to = unsigned_of(receiver, "to");
     held.emplace_back(payload, "payload");
     message.payload = held.back().view();
@@ -93,6 +98,28 @@ struct DurableArguments {
     }
   }
 
+  // One for all, or one each.
+  void set_terms(py::handle lane_value, py::handle deadline_value) {
+    if (py::isinstance<py::array>(lane_value)) {
+      const py::array lanes = array_of<uint8_t>(lane_value, "lane", 1);
+      check_count("lane", messages.size(), static_cast<size_t>(lanes.size()));
+      const auto span = span_of<uint8_t>(lanes);
+      for (size_t i = 0; i < messages.size(); ++i) messages[i].terms.lane = span[i];
+    } else {
+      const auto lane = unsigned_of<uint8_t>(lane_value, "lane", durable_lane_count - 1);
+      for (DurableMessage& message : messages) message.terms.lane = lane;
+    }
+    if (py::isinstance<py::array>(deadline_value)) {
+      const py::array deadlines = array_of<uint64_t>(deadline_value, "deadline_ns", 1);
+      check_count("deadline_ns", messages.size(), static_cast<size_t>(deadlines.size()));
+      const auto span = span_of<uint64_t>(deadlines);
+      for (size_t i = 0; i < messages.size(); ++i) messages[i].terms.deadline_ns = span[i];
+    } else {
+      const uint64_t deadline_ns = unsigned_of(deadline_value, "deadline_ns");
+      for (DurableMessage& message : messages) message.terms.deadline_ns = deadline_ns;
+    }
+  }
+
   py::sequence sequence_of(py::handle value, const char* field) const {
     if (PyBytes_Check(value.ptr()) || PyUnicode_Check(value.ptr()) ||
         PySequence_Check(value.ptr()) == 0)
@@ -122,10 +149,10 @@ py::tuple sent_from(const DurableSent& sent) {
 }
 
 py::tuple send(KernelHandle& handle, AgentId actor, py::object to, py::object payload,
-               py::object key) {
+               py::object key, py::object lane, py::object deadline_ns) {
   Kernel& kernel = handle.open();
   DurableArguments arguments{py::list()};
-  arguments.add(to, payload, key);
+  arguments.add(to, payload, key, lane, deadline_ns);
   const DurableSent sent =
       unlocked([&] { return kernel.send_durable(actor, arguments.messages.front()); });
   handle.work_arrived();
@@ -134,9 +161,9 @@ py::tuple send(KernelHandle& handle, AgentId actor, py::object to, py::object pa
 
 // (outcomes, sequences)
 py::tuple send_many(KernelHandle& handle, AgentId actor, py::object to, py::object payloads,
-                    py::object sizes, py::object keys) {
+                    py::object sizes, py::object keys, py::object lane, py::object deadline_ns) {
   Kernel& kernel = handle.open();
-  const DurableArguments arguments(to, payloads, sizes, keys);
+  const DurableArguments arguments(to, payloads, sizes, keys, lane, deadline_ns);
   std::vector<DurableSent> sent(arguments.messages.size());
   unlocked([&] { kernel.send_durable_many(actor, arguments.messages, sent); });
   handle.work_arrived();
@@ -284,8 +311,17 @@ py::list dead_letters_of(KernelHandle& handle, AgentId actor, py::object agent) 
   for (const DurableDead& letter : letters)
     rows.append(py::make_tuple(id, make_id(letter.sender, 1), letter.sequence, letter.attempt,
                                static_cast<uint8_t>(letter.reason),
-                               bytes_from(letter.payload.bytes)));
+                               bytes_from(letter.payload.bytes), letter.lane));
   return rows;
+}
+
+py::tuple resend(KernelHandle& handle, AgentId actor, py::object agent, py::object sequence) {
+  Kernel& kernel = handle.open();
+  const AgentId id = unsigned_of(agent, "agent");
+  const uint64_t number = unsigned_of(sequence, "sequence");
+  const DurableSent sent = unlocked([&] { return kernel.resend_durable(actor, id, number); });
+  handle.work_arrived();
+  return sent_from(sent);
 }
 
 }  // namespace
@@ -325,6 +361,7 @@ void register_durable(KernelClass& kernel_class) {
            })
       .def("durable_box", &box_of)
       .def("durable_dead_letters", &dead_letters_of)
+      .def("resend_durable", &resend)
       .def("durable_state", [](KernelHandle& handle, AgentId actor, py::object agent) {
         Kernel& kernel = handle.open();
         const AgentId id = unsigned_of(agent, "agent");

@@ -158,6 +158,7 @@ void register_ledger(py::module_& module, KernelClass& kernel);
 void register_device(py::module_& module);
 void register_lifecycle(py::module_& module, KernelClass& kernel);
 void register_limits(py::module_& module);
+void register_native_timing(py::module_& module);
 void register_people(py::module_& module, KernelClass& kernel);
 void register_mailbox(py::module_& module, KernelClass& kernel);
 void register_message(py::module_& module);

@@ -18,6 +18,11 @@ void copy_by(py::object receivers, uint32_t receiver_count, py::object rows, py:
                    out);
 }
 
+PyObject* nothing(PyObject*, PyObject* const*, Py_ssize_t) { Py_RETURN_NONE; }
+PyMethodDef nothing_definition = {
+    "nothing", reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(&nothing)), METH_FASTCALL,
+    "nothing(*args) -> None\n\nDoes nothing: what a call into C costs at least."};
+
 }  // namespace
 
 void register_limits(py::module_& module) {
@@ -25,6 +30,8 @@ void register_limits(py::module_& module) {
              py::call_guard<py::gil_scoped_release>(),
              "cache_line_round_trip_ns() -> float\n\n"
              "Nanoseconds for one cache line to travel to another CPU and back; NaN with one CPU.");
+  module.attr("nothing") =
+      py::reinterpret_steal<py::object>(PyCFunction_New(&nothing_definition, nullptr));
   module.def("copy_by_receiver", &copy_by, py::arg("receivers"), py::arg("receiver_count"),
              py::arg("rows"), py::arg("rows_out"),
              "copy_by_receiver(receivers, receiver_count, rows, rows_out) -> None\n\n"

@@ -122,6 +122,27 @@ void dead(KernelHandle& handle, py::object value, bool cancelled) {
   handle.open().mailboxes_here().dead(message, reason);
 }
 
+// Many at once: all are looked at before the first is changed.
+void route_singles(KernelHandle& handle, py::object agents, py::list singles, py::object handler,
+                   py::object nobody) {
+  Kernel& kernel = handle.open();
+  const py::array array = array_of<uint64_t>(agents, "agents", 1);
+  const std::span<const AgentId> ids = span_of<uint64_t>(array);
+  uint32_t count = 0;
+  for (const AgentId agent : ids) {
+    (void)kernel.tenant_index(agent);
+    if (kernel.shards() != nullptr && kernel.shard_of(agent) != 0)
+      throw Error(ErrorCode::wrong_thread, "agents",
+                  "it is on shard " + std::to_string(kernel.shard_of(agent)), agent);
+    count = std::max(count, index_of(agent) + 1);
+  }
+  while (singles.size() < count) singles.append(nobody);
+  for (const AgentId agent : ids) {
+    singles[index_of(agent)] = handler;
+    handle.routes.add_single(agent);
+  }
+}
+
 }  // namespace
 
 void RouteTable::add_single(AgentId agent) {
@@ -177,6 +198,7 @@ void register_mailbox(py::module_& module, KernelClass& kernel_class) {
       .def("send_many", &send_many)
       .def("route_single",
            [](KernelHandle& handle, AgentId agent) { handle.routes.add_single(agent); })
+      .def("route_singles", &route_singles)
       .def("route_group",
            [](KernelHandle& handle, AgentId group) { return handle.routes.add_group(group); })
       .def("route", [](KernelHandle& handle,

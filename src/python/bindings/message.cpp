@@ -208,6 +208,8 @@ py::object delivery_object(const Delivery& from, py::handle kernel) {
   message->sequence = from.sequence;
   if (from.durable) {
     message->durable = 1;
+    message->lane = from.lane;
+    message->deadline_ns = from.deadline_ns;
     message->kernel = kernel.inc_ref().ptr();
   }
   message->task = from.task;

@@ -139,6 +139,7 @@ PYBIND11_MODULE(_core, module) {
   register_ledger(module, kernel);
   register_lifecycle(module, kernel);
   register_limits(module);
+  register_native_timing(module);
   register_message(module);
   register_mailbox(module, kernel);
   register_payload(module, kernel);

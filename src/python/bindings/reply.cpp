@@ -209,8 +209,8 @@ void cancel_request(KernelHandle& handle, uint64_t number) {
   handle.requests->table.end_tree(number, RequestEnd::cancelled, ended);
   // What still waits in a box is taken out; another thread than the owner leaves that to the turn
   // in which the message would be handled.
-  if (!handle.closed && handle.kernel->mailboxes().owned_by_caller())
-    for (const EndedRequest& one : ended) handle.kernel->mailboxes().cancel(one.to, one.number);
+  if (!handle.closed)
+    for (const EndedRequest& one : ended) handle.kernel->cancel_message(one.to, one.number);
   handle.requests->settle_ended(ended, "the request was cancelled");
 }
 

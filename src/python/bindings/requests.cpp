@@ -115,31 +115,33 @@ void send_question(KernelHandle& handle, Question& question, uint64_t parent) {
   }
 }
 
-// Handles one agent's only message, a request, where that is allowed: without a turn.
-void handle_now(KernelHandle& handle, const Desk& desk, AgentId to) {
+// Handles one agent's only message, a request, where that is allowed: without a turn. False: it is
+// in its box.
+bool handle_now(KernelHandle& handle, const Desk& desk, AgentId to) {
   Kernel& kernel = *handle.kernel;
   MailboxTable& mailboxes = kernel.mailboxes();
   if (handle.routes.route(kernel, to) != RouteTable::single || !mailboxes.owned_by_caller() ||
       handle.running.size() >= inline_depth_max || mailboxes.queued(to) != 1 ||
       desk.held_up(handle, to))
-    return;
+    return false;
   // The one that asks is inside of its own handler, also of an async one.
   const Actor outer = acting(handle);
-  if (outer.agent == to) return;
+  if (outer.agent == to) return false;
   handle.one.clear();
-  if (!mailboxes.receive(to, handle.one, 0)) return;
+  if (!mailboxes.receive(to, handle.one, 0)) return false;
   const Message& message = handle.one.messages().front();
   const py::object argument = message_object(message, handle.requests);
   const Acting acting(handle, to, message.request);
   handle_message(handle, desk, argument.ptr());
+  return true;
 }
 
 py::object expire(KernelHandle& handle) {
   std::vector<EndedRequest> ended;
   RequestTable& table = handle.requests->table;
   table.expire(monotonic_ns(), SIZE_MAX, ended);
-  if (!handle.closed && handle.kernel->mailboxes().owned_by_caller())
-    for (const EndedRequest& one : ended) handle.kernel->mailboxes().cancel(one.to, one.number);
+  if (!handle.closed)
+    for (const EndedRequest& one : ended) handle.kernel->cancel_message(one.to, one.number);
   handle.requests->settle_ended(ended, "no reply in time");
   const uint64_t next = table.next_deadline_ns(), now = monotonic_ns();
   if (next == 0) return py::none();
@@ -179,9 +181,9 @@ PyObject* ask(PyObject* self, PyObject* const* args, Py_ssize_t count, PyObject*
     send_question(handle, question, actor.request);
     const uint64_t number = question.header.request;
     py::object reply = handle.requests->reply_for(number, question.header.to, handle.loop);
-    handle_now(handle, Desk(sender->desk), question.header.to);
+    const bool begun = handle_now(handle, Desk(sender->desk), question.header.to);
     if (handle.requests->table.waiting(number)) {
-      handle.work_arrived();
+      if (!begun) handle.work_arrived();
       if (question.timeout_ns != 0) py::handle(self).attr("_watch_deadlines")();
     }
     return reply.release().ptr();

@@ -2,6 +2,8 @@
 
 #include <structmember.h>
 
+#include <cstring>
+
 #include "convert.hpp"
 #include "message.hpp"
 #include "payload.hpp"
@@ -58,12 +60,30 @@ void release(PyObject* self) {
   Py_DECREF(type);
 }
 
+// As unsigned_of; the numbers that a send has as a rule are read without an object in between.
+uint64_t field_of(PyObject* value, const char* field, uint64_t most = UINT64_MAX) {
+  if (PyLong_CheckExact(value)) [[likely]] {
+    const unsigned long long number = PyLong_AsUnsignedLongLong(value);
+    if (number != static_cast<unsigned long long>(-1) && number <= most) return number;
+    PyErr_Clear();
+  }
+  return unsigned_of<uint64_t>(value, field, most);
+}
+
+bool is_named(PyObject* keyword, const char* name) {
+  const size_t size = std::strlen(name);
+  return PyUnicode_IS_COMPACT_ASCII(keyword) != 0 &&
+         static_cast<size_t>(PyUnicode_GET_LENGTH(keyword)) == size &&
+         std::memcmp(PyUnicode_1BYTE_DATA(keyword), name, size) == 0;
+}
+
 // Takes the fields that few sends have.
 void read_header(std::span<PyObject* const> values, MessageHeader& header) {
-  if (values[2] != nullptr) header.lane = unsigned_of<uint8_t>(values[2], "lane", lane_count - 1);
-  if (values[3] != nullptr) header.deadline_ns = unsigned_of(values[3], "deadline_ns");
-  if (values[4] != nullptr) header.key = unsigned_of(values[4], "key");
-  if (values[5] != nullptr) header.trace = unsigned_of(values[5], "trace");
+  if (values[2] != nullptr)
+    header.lane = static_cast<uint8_t>(field_of(values[2], "lane", lane_count - 1));
+  if (values[3] != nullptr) header.deadline_ns = field_of(values[3], "deadline_ns");
+  if (values[4] != nullptr) header.key = field_of(values[4], "key");
+  if (values[5] != nullptr) header.trace = field_of(values[5], "trace");
   if (values[6] != nullptr && values[6] != Py_None) {
     const py::handle latent = values[6];
     header.latent = PyLong_Check(values[6]) ? unsigned_of(latent, "latent")
@@ -216,7 +236,7 @@ void sort_arguments(const char* function, std::span<const char* const> names, si
   for (Py_ssize_t i = 0; i < named; ++i) {
     PyObject* keyword = PyTuple_GET_ITEM(keywords, i);
     size_t at = 0;
-    while (at < names.size() && PyUnicode_CompareWithASCIIString(keyword, names[at]) != 0) ++at;
+    while (at < names.size() && !is_named(keyword, names[at])) ++at;
     if (at == names.size() || values_out[at] != nullptr) {
       PyErr_Format(PyExc_TypeError, "%s() got %s argument '%U'", function,
                    at == names.size() ? "an unexpected keyword" : "multiple values for", keyword);

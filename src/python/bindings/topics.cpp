@@ -7,43 +7,44 @@ namespace hanse::python {
 
 namespace {
 
+// one(topics, agent): false where nothing changed. All agents are looked at before the first.
 template <class One>
 uint64_t each_agent(KernelHandle& handle, py::handle agents, One&& one) {
   Kernel& kernel = handle.open();
-  MailboxTable& mailboxes = kernel.mailboxes();
-  kernel.own_flow();
-  if (!py::isinstance<py::array>(agents)) {
-    const AgentId agent = unsigned_of(agents, "agents");
-    (void)kernel.tenant_index(agent);
-    return one(mailboxes, agent) ? 1 : 0;
+  std::vector<AgentId> ids;
+  if (py::isinstance<py::array>(agents)) {
+    const py::array array = array_of<uint64_t>(agents, "agents", 1);
+    const auto span = span_of<uint64_t>(array);
+    ids.assign(span.begin(), span.end());
+  } else {
+    ids.push_back(unsigned_of(agents, "agents"));
   }
-  const py::array ids = array_of<uint64_t>(agents, "agents", 1);
-  for (const AgentId agent : span_of<uint64_t>(ids)) (void)kernel.tenant_index(agent);
-  uint64_t changed = 0;
-  for (const AgentId agent : span_of<uint64_t>(ids)) changed += one(mailboxes, agent);
-  return changed;
+  for (const AgentId agent : ids) (void)kernel.tenant_index(agent);
+  return kernel.at_topics([&](auto& topics) {
+    uint64_t changed = 0;
+    for (const AgentId agent : ids) changed += one(topics, agent);
+    return changed;
+  });
 }
 
 uint64_t subscribe(KernelHandle& handle, py::object agents, py::object topic) {
   const uint64_t number = unsigned_of(topic, "topic");
-  return each_agent(handle, agents, [&](MailboxTable& mailboxes, AgentId agent) {
-    return mailboxes.subscribe(agent, number);
-  });
+  return each_agent(handle, agents,
+                    [&](auto& topics, AgentId agent) { return topics.subscribe(agent, number); });
 }
 
 uint64_t unsubscribe(KernelHandle& handle, py::object agents, py::object topic) {
   const uint64_t number = unsigned_of(topic, "topic");
-  return each_agent(handle, agents, [&](MailboxTable& mailboxes, AgentId agent) {
-    return mailboxes.unsubscribe(agent, number);
-  });
+  return each_agent(handle, agents,
+                    [&](auto& topics, AgentId agent) { return topics.unsubscribe(agent, number); });
 }
 
 uint64_t subscribe_prefix(KernelHandle& handle, py::object agents, py::object prefix,
                           py::object bits) {
   const uint64_t number = unsigned_of(prefix, "prefix");
   const auto length = unsigned_of<uint32_t>(bits, "bits", 64);
-  return each_agent(handle, agents, [&](MailboxTable& mailboxes, AgentId agent) {
-    return mailboxes.subscribe_prefix(agent, number, length);
+  return each_agent(handle, agents, [&](auto& topics, AgentId agent) {
+    return topics.subscribe_prefix(agent, number, length);
   });
 }
 
@@ -51,22 +52,22 @@ uint64_t unsubscribe_prefix(KernelHandle& handle, py::object agents, py::object 
                             py::object bits) {
   const uint64_t number = unsigned_of(prefix, "prefix");
   const auto length = unsigned_of<uint32_t>(bits, "bits", 64);
-  return each_agent(handle, agents, [&](MailboxTable& mailboxes, AgentId agent) {
-    return mailboxes.unsubscribe_prefix(agent, number, length);
+  return each_agent(handle, agents, [&](auto& topics, AgentId agent) {
+    return topics.unsubscribe_prefix(agent, number, length);
   });
 }
 
 uint64_t join_group(KernelHandle& handle, py::object agents, py::object topic, py::object group) {
   const uint64_t number = unsigned_of(topic, "topic"), of = unsigned_of(group, "group");
-  return each_agent(handle, agents, [&](MailboxTable& mailboxes, AgentId agent) {
-    return mailboxes.join_group(agent, number, of);
+  return each_agent(handle, agents, [&](auto& topics, AgentId agent) {
+    return topics.join_group(agent, number, of);
   });
 }
 
 uint64_t leave_group(KernelHandle& handle, py::object agents, py::object topic, py::object group) {
   const uint64_t number = unsigned_of(topic, "topic"), of = unsigned_of(group, "group");
-  return each_agent(handle, agents, [&](MailboxTable& mailboxes, AgentId agent) {
-    return mailboxes.leave_group(agent, number, of);
+  return each_agent(handle, agents, [&](auto& topics, AgentId agent) {
+    return topics.leave_group(agent, number, of);
   });
 }
 
@@ -78,7 +79,8 @@ py::array_t<uint64_t> ids_of(std::span<const AgentId> all) {
 
 py::array_t<uint64_t> members(KernelHandle& handle, py::object topic, py::object group) {
   const uint64_t number = unsigned_of(topic, "topic"), of = unsigned_of(group, "group");
-  return ids_of(handle.open().mailboxes().consumer_groups().members(number, of));
+  return handle.open().at_topics(
+      [&](auto& topics) { return ids_of(topics.consumer_groups().members(number, of)); });
 }
 
 py::array_t<uint8_t> numbers_of(std::span<const Outcome> outcomes) {
@@ -88,9 +90,8 @@ py::array_t<uint8_t> numbers_of(std::span<const Outcome> outcomes) {
 }
 
 py::array_t<uint64_t> subscribers(KernelHandle& handle, py::object topic) {
-  Kernel& kernel = handle.open();
-  kernel.mailboxes().own();
-  return ids_of(kernel.mailboxes().subscribers(unsigned_of(topic, "topic")));
+  const uint64_t number = unsigned_of(topic, "topic");
+  return handle.open().at_topics([&](auto& topics) { return ids_of(topics.subscribers(number)); });
 }
 
 // (how many took it, an outcome a subscriber, an outcome a consumer group)

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 __all__ = ["DurableBox", "DurableBoxes", "DurableDeadLetter", "DurableVerbs", "Outbox"]
 
 Key = bytes | str | int | None
-Send = tuple[int, bytes] | tuple[int, bytes, Key]
+Send = tuple[int, bytes] | tuple[int, bytes, Key] | tuple[int, bytes, Key, int, int]
+_Row = tuple[int, bytes, bytes | None, int, int]  # with lane and deadline_ns
 
 
 def _key_bytes(key: Key) -> bytes | None:
@@ -63,7 +64,10 @@ class DurableBox:
 
 @dataclass(frozen=True, slots=True)
 class DurableDeadLetter:
-    """A durable message that was given up: expired (its attempts are used up) or revoked."""
+    """A durable message that was given up.
+
+    expired: its attempts are used up, or its deadline passed before it was handed out; or revoked.
+    """
 
     to: int
     sender: int
@@ -71,14 +75,16 @@ class DurableDeadLetter:
     attempt: int
     reason: Outcome
     payload: bytes
+    lane: int
 
 
-def _rows(send: Iterable[Send]) -> list[tuple[int, bytes, bytes | None]]:
+def _rows(send: Iterable[Send]) -> list[_Row]:
     rows = []
     for one in send:
-        if not isinstance(one, tuple) or len(one) not in (2, 3):
-            refuse("WrongType", "send", "want (to, payload) or (to, payload, key)")
-        rows.append((one[0], one[1], _key_bytes(one[2] if len(one) == 3 else None)))
+        if not isinstance(one, tuple) or len(one) not in (2, 3, 5):
+            refuse("WrongType", "send", "want (to, payload[, key[, lane, deadline_ns]])")
+        to, payload, key, lane, deadline_ns = (*one, *(None, 0, 0)[len(one) - 2 :])
+        rows.append((to, payload, _key_bytes(key), lane, deadline_ns))
     return rows
 
 
@@ -99,17 +105,23 @@ class DurableVerbs:
     def _owner(self) -> Kernel:
         raise NotImplementedError
 
-    def send_durable(self, to: int, payload: bytes, *, key: Key = None) -> int:
+    def send_durable(
+        self, to: int, payload: bytes, *, key: Key = None, lane: int = 0, deadline_ns: int = 0
+    ) -> int:
         """Sends bytes to a durable box; returns when the message is on disk.
 
-        It is handed out at least once, in order of sending, until it is acknowledged. key: the
-        same key and body give `replayed`, another body `conflict`, while the key is among the
-        sender's newest 4,096. Returns a hanse.Outcome number: ok, replayed, conflict, full,
+        It is handed out at least once, in order of sending in its lane, until it is acknowledged.
+        key: the same key and body give `replayed`, another body `conflict`, while the key is among
+        the sender's newest 4,096; lane and deadline are not part of the body. lane 0 … 3, the most
+        urgent. deadline_ns: absolute UNIX time, 0 none; what was not handed out by then becomes a
+        dead letter. Returns a hanse.Outcome number: ok, replayed, conflict, full,
         too_large, unknown, denied, revoked, invalid (not a durable box). Raises InvalidError,
         StorageError.
         """
         core = self._owner()._core
-        outcome: int = core.send_durable(self._acting(), to, payload, _key_bytes(key))[0]
+        outcome: int = core.send_durable(
+            self._acting(), to, payload, _key_bytes(key), lane, deadline_ns
+        )[0]
         return outcome
 
     def send_durable_many(
@@ -120,11 +132,14 @@ class DurableVerbs:
         | Sequence[bytes],
         *,
         keys: NDArray[np.uint64] | Sequence[Key] | None = None,
+        lane: int | NDArray[np.uint8] = 0,
+        deadline_ns: int | NDArray[np.uint64] = 0,
     ) -> NDArray[np.uint8]:
         """Many in one flush, at most 4,096; an outcome each, as send_durable.
 
         to uint64[n]; payloads uint8[n, w], or (uint8[n, w], sizes uint32[n]), or a sequence of
-        bytes; keys uint64[n] or a sequence. Returns hanse.Outcome numbers, uint8[n].
+        bytes; keys uint64[n] or a sequence; lane and deadline_ns: of all, or uint8[n] and
+        uint64[n]. Returns hanse.Outcome numbers, uint8[n].
         """
         rows: Any = payloads
         sizes = None
@@ -138,7 +153,9 @@ class DurableVerbs:
                 refuse("WrongType", "keys", f"want a sequence, have a {type(keys).__name__}")
             key_rows = [_key_bytes(key) for key in keys]
         core = self._owner()._core
-        outcomes = core.send_durable_many(self._acting(), to, rows, sizes, key_rows)[0]
+        outcomes = core.send_durable_many(
+            self._acting(), to, rows, sizes, key_rows, lane, deadline_ns
+        )[0]
         return outcomes
 
     def commit(
@@ -150,11 +167,12 @@ class DurableVerbs:
     ) -> int:
         """What who acts has done, in one record: all of it happens, or none.
 
-        ack: durable messages of its own box, or their sequence numbers. send: (to, payload) or
-        (to, payload, key). state: replaces its state, at most 64 KiB. Returns the journal
-        position when it is on disk. Raises, and nothing has happened: ConflictError
-        (AlreadyResolved: a message is acknowledged or dead; IdempotencyConflict), BusyError
-        (Backpressure: a box is full), NotFoundError, DeniedError, InvalidError, StorageError.
+        ack: durable messages of its own box, or their sequence numbers. send: (to, payload),
+        (to, payload, key) or (to, payload, key, lane, deadline_ns). state: replaces its state, at
+        most 64 KiB. Returns the journal position when it is on disk. Raises, and nothing has
+        happened: ConflictError (AlreadyResolved: a message is acknowledged or dead;
+        IdempotencyConflict), BusyError (Backpressure: a box is full), NotFoundError, DeniedError,
+        InvalidError, StorageError.
         """
         return self._owner()._commit(self._acting(), list(ack), _rows(send), state, True)
 
@@ -178,7 +196,7 @@ class Outbox:
         self._kernel = kernel
         self._message = message
         self._agent = message.to
-        self._sends: list[tuple[int, bytes, bytes | None]] = []
+        self._sends: list[_Row] = []
         self._state: bytes | None = None
         self.position: int | None = None
 
@@ -195,9 +213,11 @@ class Outbox:
             refuse("WrongType", "state", f"want bytes, have a {type(value).__name__}")
         self._state = bytes(value)
 
-    def send(self, to: int, payload: bytes, *, key: Key = None) -> None:
+    def send(
+        self, to: int, payload: bytes, *, key: Key = None, lane: int = 0, deadline_ns: int = 0
+    ) -> None:
         """One more message to a durable box; it leaves when the block ends."""
-        self._sends.append((to, bytes(payload), _key_bytes(key)))
+        self._sends.append((to, bytes(payload), _key_bytes(key), lane, deadline_ns))
 
     def _commit(self, wait: bool) -> int:
         ack: list[Message | int] = [self._message] if self._message.durable else []
@@ -272,11 +292,19 @@ class DurableBoxes:
     def durable_dead_letters(self, agent: int) -> list[DurableDeadLetter]:
         """The newest 64 of a durable box, oldest first; they outlive the process, too."""
         return [
-            DurableDeadLetter(to, sender, sequence, attempt, Outcome(reason), payload)
-            for to, sender, sequence, attempt, reason, payload in self._core.durable_dead_letters(
-                self._core.acting(), agent
-            )
+            DurableDeadLetter(*row[:4], Outcome(row[4]), *row[5:])
+            for row in self._core.durable_dead_letters(self._core.acting(), agent)
         ]
+
+    def resend_durable(self, letter: DurableDeadLetter) -> Outcome:
+        """A dead letter goes behind what waits in its box, when the record is on disk.
+
+        It has a new sequence number, no deadline and no key; it stays counted as dead and is
+        accepted anew. unknown: it is none of the box's newest 64; full, too_large, revoked. Raises
+        NotFoundError, DeniedError, InvalidError, StorageError.
+        """
+        core = self._core
+        return Outcome(core.resend_durable(core.acting(), letter.to, letter.sequence)[0])
 
 
 def _ids(agents: int | Iterable[int]) -> NDArray[np.uint64]:

@@ -47,12 +47,11 @@ def event_loop_runs() -> bool:
     return events is not None and events._get_running_loop() is not None
 
 
-def error_of(task: Any) -> BaseException | None:
-    """What a finished task raised; also marks it as seen."""
-    if task.cancelled():
-        return RuntimeError("the handler was cancelled")
-    error: BaseException | None = task.exception()
-    return error
+def error_from(error: BaseException | None) -> BaseException | None:
+    """What a coroutine raised: one that was cancelled has failed."""
+    if error is None or isinstance(error, Exception):
+        return error
+    return RuntimeError("the handler was cancelled")
 
 
 def _no_handler(message: Message) -> None:
@@ -86,6 +85,9 @@ class Handlers:
 
     def on(self, agents: int | Iterable[int], handler: Handler) -> None:
         """One at a time."""
+        if isinstance(agents, np.ndarray):
+            self._core.route_singles(agents, self._single, handler, _no_handler)
+            agents = ()
         for agent in [agents] if isinstance(agents, (int, np.integer)) else agents:
             self._core.tenant_index(agent)
             if self._shards > 1 and (shard := self._core.shard_of(agent)) != 0:
@@ -344,25 +346,45 @@ class Handlers:
             error = TypeError("a handler gave a coroutine, but it is not an async function")
             self._failed(message, error)
             return
-        import asyncio
-        import contextvars
+        from contextvars import copy_context
 
-        self._busy.add(message.to)
-        self._core.set_paused(message.to, True)
-        context = contextvars.copy_context()
+        from .begun import awaited, begin
+
+        if not hasattr(coroutine, "send"):
+            coroutine = awaited(coroutine)
+        context = copy_context()
         request = message.request if message.kind == REQUEST else 0
         context.run(_core.acting.set, self._core.acting_token(message.to, request))
-        task = asyncio.get_running_loop().create_task(coroutine, context=context)
+        try:
+            begun, task = begin(coroutine, context)
+        except BaseException:
+            self._interrupted(message)
+            raise
+        if begun.over:
+            self._ended(message, error_from(begun.error), begun.result)
+            return
+        self._busy.add(message.to)
+        self._core.set_paused(message.to, True)
         self._tasks.add(task)
-        task.add_done_callback(lambda done: self._finished(message, done))
+        begun.ended = lambda done: self._finished(message, task, done)
 
-    def _finished(self, message: Message, task: Any) -> None:
+    def _interrupted(self, message: Message) -> None:
+        if message.durable:
+            self._core.return_all([message])
+        if message.kind == REQUEST:
+            self.requests.fail(message.request, "its handler was interrupted", message.to)
+
+    def _finished(self, message: Message, task: Any, begun: Any) -> None:
         self._tasks.discard(task)
-        error = error_of(task)
         if self._core.is_closed():
             return
         self._busy.discard(message.to)
         self._core.set_paused(message.to, False)
+        self._ended(message, error_from(begun.error), begun.result)
+        if self._kernel._loop is not None:
+            self._kernel._loop.schedule()
+
+    def _ended(self, message: Message, error: BaseException | None, result: Any) -> None:
         if error is not None and message.cancelled:
             # It was told that no one waits any more: that is an end, not a failure.
             self.requests.fail(message.request, f"its handler raised {error!r}", message.to)
@@ -371,9 +393,7 @@ class Handlers:
         elif message.durable:
             self._core.acknowledge_all([message])
         elif message.kind == REQUEST:
-            self._answer(message, b"" if task.result() is None else task.result())
-        if self._kernel._loop is not None:
-            self._kernel._loop.schedule()
+            self._answer(message, b"" if result is None else result)
 
     # --- results
 

@@ -199,10 +199,10 @@ class Kernel(Verbs, DurableVerbs):
     def outbox(self, message: Message) -> Outbox:
         """What a handler does about a message, in one record: `with kernel.outbox(message) as out`.
 
-        out.send(to, payload, key=) to durable boxes, out.state = bytes. When the block ends, the
-        message is acknowledged (where it is durable), the messages leave and the state is stored,
-        all at once or, when the block raises or a message is refused, not at all; it raises as
-        commit. `async with` does not block the event loop.
+        out.send(to, payload, key=, lane=, deadline_ns=) to durable boxes, out.state = bytes. When
+        the block ends, the message is acknowledged (where it is durable), the messages leave and
+        the state is stored, all at once or, when the block raises or a message is refused, not at
+        all; it raises as commit. `async with` does not block the event loop.
         """
         return Outbox(self, message)
 
@@ -210,7 +210,7 @@ class Kernel(Verbs, DurableVerbs):
         self,
         agent: int,
         ack: list[Message | int],
-        send: list[tuple[int, bytes, bytes | None]],
+        send: list[tuple[int, bytes, bytes | None, int, int]],
         state: bytes | None,
         wait: bool,
     ) -> int:

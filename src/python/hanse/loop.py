@@ -112,6 +112,9 @@ class Bridge:
         handlers = self._kernel._handlers
         self._core.settle_dead_requests()
         if not handlers.any:
+            # No turn says that it found nothing: what other shards do must wake this loop again.
+            self._core.rest()
+            self._core.settle_dead_requests()
             return
         end = monotonic() + _TURNS_S
         while handlers.turn(_TURN_MESSAGES):

@@ -283,7 +283,10 @@ class Mailboxes(DurableBoxes):
         )
 
     def ages(self) -> QueueAges:
-        """The histogram of how long messages waited; one in 1,024 is sampled."""
+        """The histogram of how long messages waited in the boxes of all shards; any thread.
+
+        One in 1,024 is sampled. The way through a ring between shards is not part of its age.
+        """
         return QueueAges(*self._core.queue_ages())
 
     def digest(self) -> RunDigest:
@@ -291,7 +294,7 @@ class Mailboxes(DurableBoxes):
         return RunDigest(*self._core.digest())
 
     def traces(self) -> list[Trace]:
-        """The newest 1,024 sampled messages, oldest first."""
+        """The newest 1,024 sampled messages of all shards, oldest first; any thread."""
         return [Trace(*row) for row in self._core.traces()]
 
     def retry_after(self, agent: int) -> float:
@@ -305,7 +308,7 @@ class Mailboxes(DurableBoxes):
         return max(self.ages().mean_ns / 1e9, 0.001)
 
     def dead_letters(self) -> list[DeadLetter]:
-        """The newest 1,024 messages that no one handled, oldest first."""
+        """The newest 1,024 messages that no one handled, of all shards, oldest first."""
         return [
             replace(DeadLetter(*row), reason=Outcome(row[8])) for row in self._core.dead_letters()
         ]

@@ -18,7 +18,8 @@ def wait(reply: Reply) -> Generator[Any, None, bytes]:
         reply._waiters = []
     reply._waiters.append(future)
     try:
-        yield from future
+        if not reply.done:  # another shard's thread may have answered since it was asked about
+            yield from future
     except BaseException:
         if reply._waiters is not None and future in reply._waiters:
             reply._waiters.remove(future)

@@ -41,14 +41,21 @@ class _Tally:
     def __init__(self, replies: Replies, reply: Reply) -> None:
         self._replies = replies
         self._reply = reply
+        self._counted = False
 
     def done(self) -> bool:
         """As a future: not yet."""
-        return False
+        return self._counted
 
     def set_result(self, _: None) -> None:
         """As a future: now."""
+        self._counted = True
         self._replies._ended(self._reply)
+
+    def look(self) -> None:
+        """It may have ended on another thread before there was anyone to tell."""
+        if self._reply.done and not self._counted:
+            self.set_result(None)
 
 
 class Replies:
@@ -66,6 +73,7 @@ class Replies:
         self._ok = self._left = 0
         self._waiter: Any = None
         self._loop: Any = None
+        tallies = []
         for reply in replies:
             if not isinstance(reply, Reply):
                 continue
@@ -73,8 +81,11 @@ class Replies:
                 self._ok += reply.status == "reply"
             else:
                 self._left += 1
-                reply._waiters = [*(reply._waiters or ()), _Tally(self, reply)]
+                tallies.append(_Tally(self, reply))
+                reply._waiters = [*(reply._waiters or ()), tallies[-1]]
                 self._loop = reply._loop
+        for tally in tallies:
+            tally.look()
         if self.done:
             self.cancel()
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from .mailbox import Batch, batch_of
+from .mailbox import REQUEST, Batch, batch_of
 
 if TYPE_CHECKING:
     from . import _core
@@ -37,9 +37,11 @@ class Shards:
     """The shards of hanse.open(shards=n): kernel.shards.
 
     Shard 0 is the thread that drains, receives or runs the event loop; it is where all agents are
-    unless their group was placed elsewhere, and where Python handlers (`on`, `on_batch`) and topics
-    live. Shards 1 … n - 1 are driven by threads that call `run`, each with a handler of batches or
-    with native handlers alone. A message to another shard goes by a ring and is in order.
+    unless their group was placed elsewhere, and where Python handlers (`on`, `on_batch`) run, so
+    that none of them needs a lock. Shards 1 … n - 1 are driven by threads that call `run`, each
+    with a handler of batches or with native handlers alone. A message to another shard goes by a
+    ring and is in order. Topics, requests, dead letters, counters, ages and traces are those of
+    all shards: any shard's thread publishes and replies; who asks is on the event loop's thread.
     """
 
     def __init__(self, kernel: Kernel) -> None:
@@ -111,8 +113,12 @@ class Shards:
             try:
                 handler(batch_of(taken))
             except Exception as error:
+                handlers = self._kernel._handlers
                 for message in taken.messages(self._core):
                     self._core.dead(message, False)
-                self._kernel._handlers._report(error)
+                    if message.kind == REQUEST:
+                        why = f"its handler raised {error!r}"
+                        handlers.requests.fail(message.request, why, message.to)
+                handlers._report(error)
 
         return guarded

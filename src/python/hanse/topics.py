@@ -35,7 +35,11 @@ class Publication:
 
 
 class Topics:
-    """Any uint64 is a topic: kernel.topics. For the thread that owns the messages."""
+    """Any uint64 is a topic: kernel.topics.
+
+    For the thread that owns the messages; with several shards also for each shard's thread, and
+    subscribers may be on any of them.
+    """
 
     def __init__(self, kernel: Kernel) -> None:
         self._kernel = kernel
