@@ -151,10 +151,19 @@ void History::apply(const Envelope&, AgentMovedRecord& record) {
 void History::apply(const Envelope& envelope, TaskedRecord& record) {
   apply_rates(record.rates, ledger_, [](uint64_t, HoldId) {});
   apply(envelope, record.base);
-  const TaskMoney& task = tasks_.back();
-  for (const ReadLine& read : record.reads)
+  draw_reads(tasks_.back(), record.reads);
+}
+void History::apply(const Envelope& envelope, TaskedUnpaidRecord& record) {
+  apply_rates(record.rates, ledger_, [](uint64_t, HoldId) {});
+  apply(envelope, record.base);
+  tasks_.back().reads = std::move(record.reads);
+}
+
+void History::draw_reads(const TaskMoney& task, std::span<const ReadLine> reads) {
+  for (const ReadLine& read : reads)
     ledger_.apply_draw(task.hold, read.amount, ledger_.apply_account(read.producer, task.unit));
 }
+
 void History::apply(const Envelope&, CancelledRecord& record) { release(record.tasks); }
 void History::apply(const Envelope&, AttentionSetRecord& record) {
   apply_attention(record.human, record.renewed, 0, ledger_);
@@ -175,6 +184,12 @@ void History::apply(const Envelope& envelope, ReclaimedRecord& record) {
 
 void History::apply(const Envelope&, ApprovalAnsweredRecord& record) {
   if (!record.allow) release(record.tasks);
+  for (const uint32_t task : record.tasks) {
+    if (!record.allow) break;
+    next_.task = task;
+    draw_reads(tasks_.at(task), tasks_.at(task).reads);
+  }
+  next_.task = index_none;
   apply_attention(record.human, record.renewed, record.attention, ledger_);
 }
 

@@ -50,6 +50,7 @@ class History {
     HoldId hold;
     uint32_t requester, worker;
     UnitId unit;
+    std::vector<ReadLine> reads = {};  // to be paid when a person allows it
   };
 
   void tell(const Entry& entry);
@@ -77,6 +78,8 @@ class History {
   void apply(const Envelope&, AgentMovedRecord& record);
   void apply(const Envelope&, ReclaimedRecord& record);
   void apply(const Envelope&, TaskedRecord& record);
+  void apply(const Envelope&, TaskedUnpaidRecord& record);
+  void draw_reads(const TaskMoney& task, std::span<const ReadLine> reads);
   void apply(const Envelope&, CancelledRecord& record);
   void apply(const Envelope&, ApprovalAnsweredRecord& record);
   void apply(const Envelope&, AttentionSetRecord& record);
