@@ -259,16 +259,18 @@ LatentSides LatentLayout::contiguous(uint8_t* data, uint32_t tokens, LatentDtype
 void LatentLayout::scatter(const LatentSides& kv, uint32_t tokens, std::span<Page* const> pages,
                            uint32_t first) const {
   const Copier copy(dim_bytes, token_bytes() * tokens);
-  for (uint64_t plane = 0; plane < plane_count; ++plane)
-    for (uint32_t done = 0; done < tokens;) {
-      const uint32_t at = first + done;
-      Page& page = *pages[at / pages[0]->capacity];
-      const uint32_t in_page = at % page.capacity;
-      const uint32_t count = std::min(page.capacity - in_page, tokens - done);
+  const uint32_t capacity = pages[0]->capacity;
+  for (uint64_t plane = 0; plane < plane_count; ++plane) {
+    size_t index = first / capacity;
+    uint32_t in_page = first % capacity;
+    for (uint32_t done = 0; done < tokens; in_page = 0) {
+      const Page& page = *pages[index++];
+      const uint32_t count = std::min(capacity - in_page, tokens - done);
       for_runs(page_side(*this, page, plane, in_page), dim_bytes, caller_side(kv, plane, done),
                dim_bytes, count, spec.kv_heads, copy);
       done += count;
     }
+  }
   const uint32_t end = (first + tokens) % pages[0]->capacity;
   for (Page* page : pages.first((first + tokens) / pages[0]->capacity))
     note_used(*page, page->capacity);
