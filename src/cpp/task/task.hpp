@@ -131,7 +131,7 @@ struct TaskMore {
   uint64_t answer_by_ns = 0;  // silence until then is a denial
   Digest asked{};             // what is approved
   Position answered_at = position_none;
-  std::vector<TaskRead> reads;  // in a table of its own in snapshots
+  std::vector<TaskRead> reads;  // in snapshots a table of its own, where there are any
 
   template <class Coder, class Self>
   static void each_field(Coder& coder, Self& self) {
@@ -261,7 +261,7 @@ class TaskTable {
   const Economics& economics_of_tier(uint8_t tier) const { return by_tier_[tier]; }
 
   Digest state_hash() const;
-  static constexpr uint16_t snapshot_version = 2;
+  static constexpr uint16_t snapshot_version = 1;
   void encode(SnapshotWriter& out) const;
   void decode(SnapshotReader& in);
   uint64_t memory_bytes() const;
