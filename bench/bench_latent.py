@@ -24,6 +24,8 @@ SPEC = hanse.LatentSpec(model="bench/made@1", layers=LAYERS, kv_heads=KV_HEADS, 
 TURNED = hanse.LatentSpec("bench/made@1", LAYERS, KV_HEADS, HEAD_DIM, rope_base=1e5)
 # So little state that the structures are what is measured.
 TOY = hanse.LatentSpec("bench/toy@1", layers=1, kv_heads=1, head_dim=8, dtype="int8")
+# Next to none, where peers store none at all.
+NAMES = hanse.LatentSpec("bench/names@1", layers=1, kv_heads=1, head_dim=1, dtype="int8")
 
 
 def made(tokens: int) -> npt.NDArray[np.float32]:
@@ -343,13 +345,13 @@ def match(settings: Settings) -> Iterator[Contest]:
 @case("latent", "µs", "lower")
 @contextlib.contextmanager
 def match_insert(settings: Settings) -> Iterator[Contest]:
-    """Match, insert and retain a fresh request of 3,200 tokens (with 51 kB of state copied in)?"""
+    """Match, insert and retain a fresh request of 3,200 tokens (with 6 kB of state copied in)?"""
     count = settings.size(256, 16)
-    kv = np.zeros(TOY.shape(3_200), np.int8)
+    kv = np.zeros(NAMES.shape(3_200), np.int8)
     random = np.random.default_rng(SEED + 1)  # Nothing of it is in the workload.
     fresh = [random.integers(0, 50_000, 3_200).astype(np.uint32) for _ in range(count)]
     with hanse.open() as kernel, workload(kernel, settings.size(512, 16)):
-        prefixes, latents = kernel.latents.prefixes(TOY), kernel.latents
+        prefixes, latents = kernel.latents.prefixes(NAMES), kernel.latents
 
         def sample() -> float:
             held = []
