@@ -49,7 +49,8 @@ class LatentMachine(RuleBasedStateMachine):
         self.mine = self.kernel.agents.add("mine", kind="group")
         self.theirs = self.kernel.agents.add("theirs", kind="group")
         add = self.kernel.agents.add
-        self.reader, self.worker = add("reader", kind="group"), add("worker", kind="group")
+        others = add("others", kind="group")
+        self.reader, self.worker = add("reader", parent=others), add("worker", parent=others)
         self.human = add("human", kind="human", parent=self.kernel.root)
         self.kernel.ledger.fund(self.reader, 10**12)
         self.live: dict[int, Held] = {}
