@@ -24,6 +24,8 @@ SPEC = hanse.LatentSpec(model="bench/made@1", layers=LAYERS, kv_heads=KV_HEADS, 
 TURNED = hanse.LatentSpec("bench/made@1", LAYERS, KV_HEADS, HEAD_DIM, rope_base=1e5)
 # So little state that the structures are what is measured.
 TOY = hanse.LatentSpec("bench/toy@1", layers=1, kv_heads=1, head_dim=8, dtype="int8")
+# Next to none, where peers store none at all.
+NAMES = hanse.LatentSpec("bench/names@1", layers=1, kv_heads=1, head_dim=1, dtype="int8")
 
 
 def made(tokens: int) -> npt.NDArray[np.float32]:
@@ -193,7 +195,7 @@ def rope_shift(settings: Settings) -> Iterator[Contest]:
 
 def quantising(settings: Settings, bits: int, back: bool) -> Iterator[Contest]:
     tokens = settings.size(1_024, 64)
-    kv, target = made(tokens), np.zeros_like(made(tokens))
+    kv = made(tokens)
     small = hanse.quantise(kv, SPEC, bits=bits, recent=0)
     out = np.zeros_like(kv)
 
@@ -207,11 +209,32 @@ def quantising(settings: Settings, bits: int, back: bool) -> Iterator[Contest]:
         spread = float(np.ptp(kv))
         assert float(np.abs(small.dequantise(out) - kv).max()) <= spread / (2**bits - 1)
 
+    # As many bytes in and out, with one operation each that compilers make wide: numpy's narrowing
+    # of a float, and its widening of a byte.
+    codes = np.zeros(kv.shape, np.int8)
+    source = np.ones(kv.shape, np.int8)
+    row = kv.reshape(-1, KV_HEADS * HEAD_DIM * PAGE_TOKENS)
+
+    def probe() -> None:
+        if back:
+            np.copyto(out, source)
+        else:
+            row.max(axis=1)
+            np.copyto(codes, kv, casting="unsafe")
+
+    def plain() -> None:
+        if back:
+            np.add(np.multiply(source, np.float32(0.1)), np.float32(1))
+            return
+        low, high = kv.min(axis=-1, keepdims=True), kv.max(axis=-1, keepdims=True)
+        np.copyto(codes, (kv - low) * (255 / (high - low)) - 128, casting="unsafe")
+
     yield Contest(
         hanse=rate(kv.nbytes, work, 1e9),
         check=check,
-        limit="memcpy of this size",
-        limit_sample=rate(kv.nbytes, lambda: np.copyto(target, kv), 1e9),
+        peers=[peer("numpy, by token", rate(kv.nbytes, plain, 1e9))],
+        limit="numpy, as many bytes",
+        limit_sample=rate(kv.nbytes, probe, 1e9),
     )
 
 
@@ -322,32 +345,57 @@ def match(settings: Settings) -> Iterator[Contest]:
 @case("latent", "µs", "lower")
 @contextlib.contextmanager
 def match_insert(settings: Settings) -> Iterator[Contest]:
-    """Match, insert and retain a fresh request of 3,200 tokens (with 51 kB of state copied in)?"""
+    """Match, insert and retain a fresh request of 3,200 tokens (with 6 kB of state copied in)?"""
     count = settings.size(256, 16)
-    kv = np.zeros(TOY.shape(3_200), np.int8)
+    kv = np.zeros(NAMES.shape(3_200), np.int8)
     random = np.random.default_rng(SEED + 1)  # Nothing of it is in the workload.
     fresh = [random.integers(0, 50_000, 3_200).astype(np.uint32) for _ in range(count)]
     with hanse.open() as kernel, workload(kernel, settings.size(512, 16)):
-        prefixes, latents = kernel.latents.prefixes(TOY), kernel.latents
+        prefixes, latents = kernel.latents.prefixes(NAMES), kernel.latents
 
         def sample() -> float:
             held = []
             start = time.perf_counter_ns()
             for names in fresh:
                 prefixes.acquire(names)
-                held.append(latents.put(kv, TOY, tokens=names))
+                held.append(prefixes.put(names, kv, 1))
             taken = time.perf_counter_ns() - start
             for latent in held:
-                latent.release()
+                hanse.Latent(kernel, latent, kernel.root).release()
+            latents.evict(1 << 40)
             return taken / count / 1e3
 
         def check() -> None:
-            latent = latents.put(kv, TOY, tokens=fresh[0])
+            latent = hanse.Latent(kernel, prefixes.put(fresh[0], kv, 1), kernel.root)
             assert prefixes.match(fresh[0]) == 3_200
+            np.testing.assert_array_equal(latent.read(), kv)
             latent.release()
+            assert prefixes.match(fresh[0]) == 3_200  # It is kept.
+            latents.evict(1 << 40)
             assert prefixes.match(fresh[0]) == 0
 
-        yield Contest(hanse=sample, check=check)
+        pages: dict[int, Any] = {}
+
+        def by_hashes() -> None:
+            pages.clear()
+            for names in fresh:
+                longest(pages, names)
+                hash_pages(pages, names)
+
+        target, ids = np.zeros_like(kv), np.zeros_like(fresh[0])
+
+        def copies() -> None:
+            for names in fresh:
+                np.copyto(ids, names)
+                np.copyto(target, kv)
+
+        yield Contest(
+            hanse=sample,
+            check=check,
+            peers=[peer("dict of page hashes", each(count, by_hashes, 1e3))],
+            limit="copying tokens and state (numpy)",
+            limit_sample=each(count, copies, 1e3),
+        )
 
 
 @case("latent", "µs", "lower")

@@ -297,3 +297,31 @@ def test_another_models_cache_is_refused(kernel: hanse.Kernel, model: Any, read:
         LatentCache.of(kernel, context, spec=replace(spec, model="other@1"))
     with pytest.raises(hanse.LatentError, match="HND"):
         LatentCache(kernel, replace(spec, order="NHD"))
+
+
+def test_what_was_evicted_to_disk_and_fetched_again_continues_to_the_bit(
+    kernel: hanse.Kernel, model: Any, read: Any, tmp_path: Path
+) -> None:
+    """Whole pages come back: the context without its ragged end."""
+    from hanse.runtimes.huggingface import LatentCache
+
+    tokens, _, context = read
+    whole = CONTEXT // 16 * 16
+    names = tokens[0, :CONTEXT].numpy().astype(np.uint32)
+    rest = tokens[:, whole:]
+    with context.slice(whole) as part:
+        expected_kv = part.read()
+        cache = LatentCache.of(kernel, part)
+        expected = continued(model, cache, rest)
+        cache.close()
+    kernel.latents.spill_to(tmp_path / "tier")
+    with kernel.latents.put(context.read(), context.info.spec, tokens=names) as paged:
+        paged.keep()
+    context.release()
+    assert kernel.latents.evict(1 << 40) > 0
+    found, matched = kernel.latents.fetch(names, read[2]._facts()[0])
+    assert matched == whole
+    assert found is not None
+    assert kernel.latents.status().spill_loaded_count == 1
+    np.testing.assert_array_equal(found.read(), expected_kv)
+    assert bool((continued(model, LatentCache.of(kernel, found), rest) == expected).all())

@@ -88,3 +88,44 @@ def test_reads_come_out_of_the_budget_before_the_workers_price() -> None:
                 receipt.task, artifact=bytes([7] * 32), usage=hanse.Usage(fresh=1)
             )
         assert refused.value.name == "ExceedsHold"
+
+
+@pytest.mark.parametrize("answer", ["allow", "deny", "silence"])
+def test_a_task_that_waits_for_a_person_pays_for_reads_when_it_is_allowed(
+    tmp_path: Path, answer: str
+) -> None:
+    clock = hanse.ManualClock(1_000_000_000)
+    with hanse.open(tmp_path, clock=clock) as kernel:
+        asks, made, works = people(kernel)
+        human = kernel.agents.add("human", kind="human", parent=kernel.root)
+        kernel.ledger.fund(asks, 1_000)
+        context = kernel.latents.put(states(100), SPEC, owner=made, price=1_000_000)
+        receipt = kernel.as_agent(asks).dispatch(
+            to=works, budget=300, latents=[context], approval="spend", approver=human
+        )
+        assert kernel.journal.event(receipt.position).type == "tasked_unpaid"
+        assert kernel.ledger.balance(made) == 0
+        assert kernel.ledger.balance(asks) == 1_000  # Reserved, not spent.
+        waiting = kernel.state_hash
+    assert hanse.verify(tmp_path).state_hash == waiting
+    with hanse.open(tmp_path, clock=clock) as kernel:
+        kernel.journal.snapshot()
+    with hanse.open(tmp_path, clock=clock) as kernel:
+        if answer == "silence":
+            clock.advance(10**18)
+            kernel.tick()
+        else:
+            mine = kernel.as_agent(human)
+            (item,) = kernel.inbox(human)
+            mine.answer(item, allow=answer == "allow")
+        paid = 100 if answer == "allow" else 0
+        assert kernel.ledger.balance(made) == paid
+        if answer == "allow":
+            work = kernel.as_agent(works)
+            work.complete(receipt.task, artifact=bytes([7] * 32))
+            kernel.as_agent(asks).accept(receipt.task)
+        worked = kernel.ledger.balance(works)
+        assert worked == (200 if answer == "allow" else 0)
+        assert kernel.ledger.balance(asks) == 1_000 - worked - paid
+        state = kernel.state_hash
+    assert hanse.verify(tmp_path).state_hash == state

@@ -117,7 +117,9 @@ Position Kernel::Inner::commit_tasked(uint32_t actor, const DispatchRequest& req
                                                      : sha256(record.base.payload.bytes));
     record.asked = sha256(asked.bytes());
   }
-  return commit_at(actor, now, record);
+  if (record.rule.empty() || record.reads.empty()) return commit_at(actor, now, record);
+  TaskedUnpaidRecord unpaid{std::move(record)};
+  return commit_at(actor, now, unpaid);
 }
 
 void Kernel::Inner::commit_dispatch(uint32_t actor, Prepared& prepared, const Choice& choice,

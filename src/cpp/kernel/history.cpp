@@ -161,13 +161,25 @@ void History::apply(const Envelope&, ExpiredRecord& record) {
 void History::apply(const Envelope&, AgentMovedRecord& record) {
   parents_.at(record.agent) = record.parent;
 }
+// Reads of the record, or of a task that waited for a person.
+template <class Read>
+void History::draw_reads(const TaskMoney& task, const std::vector<Read>& reads) {
+  for (const Read& read : reads)
+    ledger_.apply_draw(task.hold, read.amount, ledger_.apply_account(read.producer, task.unit));
+}
+
 void History::apply(const Envelope& envelope, TaskedRecord& record) {
   apply_rates(record.rates, ledger_, [](uint64_t, HoldId) {});
   apply(envelope, record.base);
-  const TaskMoney& task = tasks_.back();
-  for (const ReadLine& read : record.reads)
-    ledger_.apply_draw(task.hold, read.amount, ledger_.apply_account(read.producer, task.unit));
+  draw_reads(tasks_.back(), record.reads);
 }
+void History::apply(const Envelope& envelope, TaskedUnpaidRecord& record) {
+  apply_rates(record.rates, ledger_, [](uint64_t, HoldId) {});
+  apply(envelope, record.base);
+  for (const ReadLine& read : record.reads)
+    tasks_.back().reads.push_back({read.producer, read.amount});
+}
+
 void History::apply(const Envelope&, CancelledRecord& record) { release(record.tasks); }
 void History::apply(const Envelope&, AttentionSetRecord& record) {
   apply_attention(record.human, record.renewed, 0, ledger_);
@@ -188,6 +200,12 @@ void History::apply(const Envelope& envelope, ReclaimedRecord& record) {
 
 void History::apply(const Envelope&, ApprovalAnsweredRecord& record) {
   if (!record.allow) release(record.tasks);
+  for (const uint32_t task : record.tasks) {
+    if (!record.allow) break;
+    next_.task = task;
+    draw_reads(tasks_.at(task), tasks_.at(task).reads);
+  }
+  next_.task = index_none;
   apply_attention(record.human, record.renewed, record.attention, ledger_);
 }
 

@@ -24,6 +24,7 @@ class History {
     HoldId hold;
     uint32_t requester, worker;
     UnitId unit;
+    std::vector<TaskRead> reads = {};  // to be paid when a person allows it
   };
   // The books as the first `count` records left them, where those are gone.
   struct Start {
@@ -88,6 +89,9 @@ class History {
   void apply(const Envelope&, AgentMovedRecord& record);
   void apply(const Envelope&, ReclaimedRecord& record);
   void apply(const Envelope&, TaskedRecord& record);
+  void apply(const Envelope&, TaskedUnpaidRecord& record);
+  template <class Read>
+  void draw_reads(const TaskMoney& task, const std::vector<Read>& reads);
   void apply(const Envelope&, CancelledRecord& record);
   void apply(const Envelope&, ApprovalAnsweredRecord& record);
   void apply(const Envelope&, AttentionSetRecord& record);

@@ -199,6 +199,16 @@ TaskMore Kernel::task_more(AgentId actor, TaskId id) const {
 // --- apply
 
 void Kernel::Inner::apply(const Envelope& envelope, Position position, TaskedRecord& record) {
+  apply_tasked(envelope, position, record, false);
+}
+
+void Kernel::Inner::apply(const Envelope& envelope, Position position,
+                          TaskedUnpaidRecord& record) {
+  apply_tasked(envelope, position, record, true);
+}
+
+void Kernel::Inner::apply_tasked(const Envelope& envelope, Position position, TaskedRecord& record,
+                                 bool unpaid) {
   apply_rates(record.rates, ledger, [this](uint64_t expires_ns, HoldId hold) {
     rate_expiries.insert({expires_ns, hold});
     rearm(expires_ns);
@@ -214,7 +224,10 @@ void Kernel::Inner::apply(const Envelope& envelope, Position position, TaskedRec
   more.answer_by_ns = record.answer_by_ns;
   more.asked = record.asked;
   const std::vector<ReadLine> reads = std::move(record.reads);
+  if (unpaid)
+    for (const ReadLine& read : reads) more.reads.push_back({read.producer, read.amount});
   const Task& task = tasks.at(apply_dispatched(envelope, position, record.base, &more));
+  if (unpaid) return;
   for (const ReadLine& read : reads)
     ledger.apply_draw(task.hold, read.amount, ledger.apply_account(read.producer, task.unit));
 }

@@ -53,8 +53,9 @@ void Kernel::Inner::begin_history() {
       start.parents.push_back(i == 0 ? index_none : then.agents.parent(i));
     for (uint32_t i = 0; i < then.tasks.count(); ++i) {
       const Task& task = then.tasks.at(i);
-      start.tasks.push_back(
-          {task.hold, index_of(task.requester), index_of(task.worker), task.unit});
+      const TaskMore* more = then.tasks.more(i);
+      start.tasks.push_back({task.hold, index_of(task.requester), index_of(task.worker), task.unit,
+                             more == nullptr ? std::vector<TaskRead>{} : more->reads});
     }
     history = std::make_unique<History>(std::move(start));
     return;

@@ -154,6 +154,12 @@ void Kernel::Inner::apply(const Envelope& envelope, Position position,
                           ApprovalAnsweredRecord& record) {
   for (const uint32_t task : record.tasks) {
     if (record.allow) {
+      if (const TaskMore* more = tasks.more(task)) {
+        const Task& allowed = tasks.at(task);
+        for (const TaskRead& read : more->reads)
+          ledger.apply_draw(allowed.hold, read.amount,
+                            ledger.apply_account(read.producer, allowed.unit));
+      }
       tasks.apply_approve(task, position);
       queue_delivery(task, position);
     } else {

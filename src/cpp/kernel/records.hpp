@@ -65,6 +65,7 @@ enum class RecordType : uint16_t {
   cancelled = 75,
   approval_answered = 76,
   attention_set = 77,
+  tasked_unpaid = 78,
   // 50 to 59 are the policy's.
   denied = 50,
   typed_policy_loaded = 51,
@@ -98,7 +99,8 @@ enum class RecordType : uint16_t {
   X(task_unknown, TaskUnknownRecord)           \
   X(cancelled, CancelledRecord)                \
   X(approval_answered, ApprovalAnsweredRecord) \
-  X(attention_set, AttentionSetRecord)
+  X(attention_set, AttentionSetRecord)         \
+  X(tasked_unpaid, TaskedUnpaidRecord)
 
 const char* record_type_name(RecordType type);
 

@@ -29,6 +29,12 @@ struct TaskedRecord {
   }
 };
 
+// The same of a task that waits for a person: what it reads is paid when that person allows it, and
+// not at all otherwise. (Older journals hold such tasks as `tasked`, which paid at once.)
+struct TaskedUnpaidRecord : TaskedRecord {
+  static constexpr RecordType type = RecordType::tasked_unpaid;
+};
+
 struct TaskStartedRecord {
   static constexpr RecordType type = RecordType::task_started;
   uint32_t task = 0;

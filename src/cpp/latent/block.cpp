@@ -31,6 +31,7 @@ namespace {
 // Nothing of what the page held before can be seen by whoever maps it.
 void zero_from(const LatentLayout& layout, Page& page, uint32_t first) {
   if (first < page.capacity) layout.zero_tail(page, first);
+  layout.note_used(page, page.capacity);  // The runtime will write where it likes.
 }
 
 void check_capacity(uint32_t capacity) {
@@ -44,7 +45,7 @@ Page* whole_page(LatentPool::State& state, uint32_t tenant, const LatentLayout& 
   std::vector<Page*> pages;
   LatentPool::State::Remains remains;
   const LatentPool::State::Lock lock(state.mutex);
-  state.take_pages(lock, tenant, layout, 1, capacity, pages, remains);
+  state.take_pages(lock, tenant, layout.token_bytes() * capacity, 1, capacity, pages, remains);
   pages[0]->filled = capacity;
   return pages[0];
 }
@@ -58,7 +59,7 @@ void drop_page(LatentPool::State& state, Page* page) {
 // The page of a latent that lies in one run with room behind it that nobody has taken; null else.
 // Only within a tenant: pages belong to one.
 Page* take_room(LatentPool::State& state, const LatentBody& body, uint32_t tenant, uint32_t room) {
-  if (body.pieces.size() != 1) return nullptr;
+  if (body.pieces.size() != 1 || body.layout->group_bytes != 0) return nullptr;
   const Piece& piece = body.pieces[0];
   Page* page = piece.page;
   const LatentPool::State::Lock lock(state.mutex);
@@ -76,7 +77,8 @@ LatentBlock::LatentBlock(LatentPool& pool, AgentId owner, uint32_t tenant, const
                          uint32_t capacity, uint32_t position_base)
     : state_(std::make_unique<LatentBlockState>()) {
   LatentBlockState& block = *state_;
-  block.layout = std::make_shared<const LatentLayout>(spec);
+  block.layout = latent_layout(spec);
+  check_plain(*block.layout, "block");
   check_capacity(capacity);
   check_end(spec, position_base, 0);
   block.owner = owner;
@@ -103,7 +105,9 @@ LatentBlock::LatentBlock(LatentPool& pool, AgentId owner, uint32_t tenant, Laten
   check_end(old->layout->spec, uint32_t(base), old->tokens);
   if (room > UINT32_MAX - old->tokens)
     throw Error(ErrorCode::out_of_range, "room", room, UINT32_MAX - old->tokens, from);
-  block.layout = old->layout;
+  // What a runtime writes in place lies there as it writes it.
+  block.layout =
+      old->layout->group_bytes == 0 ? old->layout : latent_layout(old->layout->spec.plain());
   block.owner = owner;
   block.tenant = tenant;
   block.position_base = uint32_t(base);
@@ -123,8 +127,8 @@ LatentBlock::LatentBlock(LatentPool& pool, AgentId owner, uint32_t tenant, Laten
   if (block.copied) {
     Page* page = whole_page(*block.pool, tenant, *block.layout, old->tokens + room);
     try {
-      block.layout->gather(old->pieces, block.layout->contiguous(page->data, page->capacity),
-                           reading);
+      old->layout->gather(old->pieces, block.layout->contiguous(page->data, page->capacity),
+                          reading);
     } catch (...) {
       drop_page(*block.pool, page);
       throw;
@@ -206,7 +210,7 @@ LatentId LatentBlock::publish(uint32_t count, const LatentTerms& terms) {
       if (right->revoked)
         throw Error(ErrorCode::revoked, "latent", "a grant that it rests on was revoked");
   }
-  const LatentId latent = draft.publish(std::move(body), {&piece, 1}, 0, block.owner, block.rights);
+  const LatentId latent = draft.publish(std::move(body), {piece}, block.owner, block.rights);
   block.written = std::max(block.written, count);
   return latent;
 }

@@ -21,6 +21,8 @@ namespace hanse {
 namespace {
 
 constexpr size_t readers_max = 1024;
+constexpr size_t puts_max = 4096;                       // of one reader
+constexpr uint64_t file_bytes_max = uint64_t(1) << 46;  // no address space is larger
 constexpr uint64_t control_bytes = control_slots * sizeof(uint64_t);
 
 sockaddr_un address_of(const std::string& path) {
@@ -31,6 +33,18 @@ sockaddr_un address_of(const std::string& path) {
   std::memcpy(address.sun_path, path.data(), path.size());
   return address;
 }
+
+}  // namespace
+
+namespace {
+
+struct Closer {
+  std::vector<int>& files;
+  ~Closer() {
+    for (const int file : files)
+      if (file >= 0) close(file);
+  }
+};
 
 }  // namespace
 
@@ -87,15 +101,31 @@ struct LatentExchange::Share {
 };
 
 struct LatentExchange::Reader {
-  explicit Reader(int connected) : socket(connected) {}
-  ~Reader() { close(socket); }
+  Reader(int connected, LatentPool& of) : socket(connected), pool(of) {}
+  ~Reader() {
+    close(socket);
+    while (!puts.empty()) let_go(puts.back());
+  }
+  // False: it put no such latent.
+  bool let_go(LatentId latent) {
+    if (std::erase(puts, latent) == 0) return false;
+    try {
+      pool.release(latent);
+    } catch (const Error& error) {
+      // Somebody here has released it already.
+      if (error.code() != ErrorCode::unknown_latent) throw;
+    }
+    return true;
+  }
   int socket;
+  LatentPool& pool;
   bool greeted = false;
   AgentId agent = id_none;
   uint32_t tenant = 0;
   Digest ticket{};
   std::set<uint32_t> files;  // numbers of extents whose descriptors it has
   std::vector<std::unique_ptr<Share>> shares;
+  std::vector<LatentId> puts;  // handles that end with it
 };
 
 LatentExchange::LatentExchange(LatentPool& pool, const std::string& path)
@@ -127,7 +157,7 @@ void LatentExchange::accept_all() {
   while (readers_.size() < readers_max) {
     const int connected = accept4(socket_, nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK);
     if (connected < 0) return;
-    readers_.push_back(std::make_unique<Reader>(connected));
+    readers_.push_back(std::make_unique<Reader>(connected, pool_));
   }
 }
 
@@ -155,15 +185,117 @@ bool LatentExchange::greet(Reader& reader) {
 // False: its process is gone.
 bool LatentExchange::listen_to(Reader& reader) {
   if (!reader.greeted && !greet(reader)) return false;
-  for (WireDone done; reader.greeted;) {
-    const long size = recv(reader.socket, &done, sizeof(done), MSG_DONTWAIT);
+  while (reader.greeted) {
+    std::vector<int> files;
+    const long size = receive_message(reader.socket, buffer_, files, false);
+    const Closer closer{files};
     if (size < 0) return errno == EAGAIN || errno == EWOULDBLOCK;
+    if (wire_kind(buffer_) == wire_put_magic) {
+      if (!take_put(reader, buffer_, files)) return false;
+      continue;
+    }
+    WireDone done;
     if (size != sizeof(done)) return false;
+    std::memcpy(&done, buffer_.data(), sizeof(done));
+    if (done.slot == slot_of_put) reader.let_go(done.generation);
     std::erase_if(reader.shares, [&](const auto& share) {
       return share->slot == done.slot && share->generation == done.generation;
     });
   }
   return true;
+}
+
+// False: it is not who it was, or doesn't listen. What can't be put is answered.
+bool LatentExchange::take_put(Reader& reader, Bytes message, std::vector<int>& files) {
+  WireAnswer answer;
+  WirePut put;
+  try {
+    put = decode_put(message, reader.ticket);
+  } catch (const Error&) {
+    return false;
+  }
+  answer.request = put.request;
+  try {
+    if (files.size() != 1)
+      throw Error(ErrorCode::latent_corrupt, "file",
+                  "want one descriptor, have " + std::to_string(files.size()));
+    if (reader.puts.size() >= puts_max)
+      throw Error(ErrorCode::quota_exceeded, "puts", reader.puts.size() + 1, puts_max);
+    answer.latent = adopt_file(reader, put, files[0]);
+    reader.puts.push_back(answer.latent);
+    if (put.kept) pool_.keep(answer.latent, reader.agent, reader.tenant, put.cost, false);
+  } catch (const Error& error) {
+    if (answer.latent != id_none) reader.let_go(answer.latent);
+    answer.latent = id_none;
+    answer.code = error.code();
+    answer.field = error.field();
+    answer.detail = error.detail();
+  }
+  return send_message(reader.socket, encode_answer(answer, reader.ticket), {}) > 0;
+}
+
+// The file's memory becomes the latent's, which closes it; within the pool's bound, since its maker
+// may be gone tomorrow.
+LatentId LatentExchange::adopt_file(Reader& reader, const WirePut& put, int& file) {
+  const LatentLayout layout(put.spec);
+  const auto size = static_cast<unsigned __int128>(layout.token_bytes()) * put.tokens;
+  const uint64_t names_bytes = put.named ? uint64_t(put.tokens) * sizeof(uint32_t) : 0;
+  if (put.tokens == 0) throw Error(ErrorCode::empty, "token_count", "a latent has tokens");
+  if (size > file_bytes_max)
+    throw Error(ErrorCode::too_large, "kv", uint64_t(std::min<unsigned __int128>(size, UINT64_MAX)),
+                file_bytes_max);
+  const uint64_t payload_bytes = uint64_t(size), mapped_bytes = payload_bytes + names_bytes;
+  void* mapped = map_frozen(file, mapped_bytes);
+  if (!mapped)
+    throw Error(ErrorCode::latent_corrupt, "file",
+                "want a memory file of " + std::to_string(mapped_bytes) +
+                    " bytes that is sealed against writing, shrinking and growing");
+  auto* data = static_cast<uint8_t*>(mapped);
+  LatentTerms terms;
+  terms.tokens = {reinterpret_cast<const uint32_t*>(data + payload_bytes),
+                  put.named ? put.tokens : 0};
+  std::vector<uint32_t> aligned;
+  if (put.named && payload_bytes % alignof(uint32_t) != 0) {
+    aligned.resize(put.tokens);
+    std::memcpy(aligned.data(), data + payload_bytes, names_bytes);
+    terms.tokens = aligned;
+  }
+  terms.step = put.step;
+  terms.position_base = put.position_base;
+  if (put.ttl_ns != 0) terms.lease_ns = pool_.state().clock->now_ns() + put.ttl_ns;
+  terms.label = put.label;
+  terms.price = put.price;
+  terms.gloss = put.gloss;
+  try {
+    // What is quantised here is copied; the rest stays where it lies.
+    if (layout.group_bytes != 0) {
+      const LatentId latent = pool_.put(reader.agent, reader.tenant, put.spec,
+                                        layout.contiguous(data, put.tokens), put.tokens, terms);
+      munmap(mapped, mapped_bytes);
+      return latent;
+    }
+    const int kept = file;
+    const LatentId latent = pool_.adopt(
+        reader.agent, reader.tenant, put.spec, {data, payload_bytes}, put.tokens, terms, kept,
+        [mapped, mapped_bytes, kept] {
+          munmap(mapped, mapped_bytes);
+          close(kept);
+        },
+        true);
+    file = -1;
+    return latent;
+  } catch (...) {
+    munmap(mapped, mapped_bytes);
+    throw;
+  }
+}
+
+std::vector<std::pair<LatentId, AgentId>> LatentExchange::puts() const {
+  const std::lock_guard lock(mutex_);
+  std::vector<std::pair<LatentId, AgentId>> all;
+  for (const auto& reader : readers_)
+    for (const LatentId latent : reader->puts) all.emplace_back(latent, reader->agent);
+  return all;
 }
 
 size_t LatentExchange::poll() {
@@ -183,45 +315,67 @@ size_t LatentExchange::share(LatentId latent, AgentId agent) {
   return sent;
 }
 
+namespace {
+
+void add_file(uint32_t number, uint64_t size_bytes, int descriptor, WireShare& message,
+              std::vector<int>& files) {
+  message.files.push_back({number, size_bytes});
+  files.push_back(descriptor);
+}
+
+// One run for pages that lie at equal distances, as they mostly do.
+void add_page(const Piece& piece, std::vector<WireRun>& runs) {
+  const PageExtent& extent = *piece.page->extent;
+  const auto offset = uint64_t(piece.page->data - extent.start);
+  const WireRun run{extent.number, offset, 0, piece.page->capacity, piece.first, piece.count, 1};
+  if (!runs.empty()) {
+    WireRun& last = runs.back();
+    const uint64_t step = offset - last.offset - last.stride * (last.repeat - 1);
+    if (last.file == run.file && last.capacity == run.capacity && last.first == run.first &&
+        last.count == run.count && offset > last.offset &&
+        (last.repeat == 1 || step == last.stride)) {
+      last.stride = step;
+      ++last.repeat;
+      return;
+    }
+  }
+  runs.push_back(run);
+}
+
+// Where the pieces lie, in files of `tenant`, of which the reader has the `known` ones. False: not
+// all of it can be mapped.
+bool name_pages(std::span<const Piece> pieces, uint32_t tenant, const std::set<uint32_t>& known,
+                WireShare& message, std::vector<int>& files) {
+  for (const Piece& piece : pieces) {
+    const PageExtent& extent = *piece.page->extent;
+    if (extent.descriptor < 0 || extent.tenant != tenant || files.size() >= wire_files_max ||
+        message.runs.size() >= wire_size_max / 64)
+      return false;
+    if (extent.release) {
+      // A file of one latent alone: the reader must not keep it longer than that.
+      if (pieces.size() != 1) return false;
+      message.runs = {{0, 0, 0, piece.page->capacity, piece.first, piece.count, 1}};
+      add_file(0, extent.size_bytes, extent.descriptor, message, files);
+      return true;
+    }
+    add_page(piece, message.runs);
+    const bool named = std::any_of(message.files.begin(), message.files.end(),
+                                   [&](const WireFile& f) { return f.number == extent.number; });
+    if (!named && !known.contains(extent.number))
+      add_file(extent.number, extent.size_bytes, extent.descriptor, message, files);
+  }
+  return true;
+}
+
+}  // namespace
+
 bool LatentExchange::send(Reader& reader, LatentId latent, LatentHold hold) {
   const LatentLayout& layout = hold.layout();
   WireShare message;
   std::vector<int> files;
-  const auto add_file = [&](uint32_t number, uint64_t size_bytes, int descriptor) {
-    message.files.push_back({number, size_bytes});
-    files.push_back(descriptor);
-  };
-  // One run for pages that lie at equal distances, as they mostly do.
-  const auto add_page = [&](const Piece& piece) {
-    const PageExtent& extent = *piece.page->extent;
-    const auto offset = uint64_t(piece.page->data - extent.start);
-    const WireRun run{extent.number, offset, 0, piece.page->capacity, piece.first, piece.count, 1};
-    if (!message.runs.empty()) {
-      WireRun& last = message.runs.back();
-      const uint64_t step = offset - last.offset - last.stride * (last.repeat - 1);
-      if (last.file == run.file && last.capacity == run.capacity && last.first == run.first &&
-          last.count == run.count && offset > last.offset &&
-          (last.repeat == 1 || step == last.stride)) {
-        last.stride = step;
-        ++last.repeat;
-        return;
-      }
-    }
-    message.runs.push_back(run);
-  };
-
-  bool mappable = true;
-  for (const Piece& piece : hold.pieces()) {
-    const PageExtent& extent = *piece.page->extent;
-    mappable = mappable && extent.descriptor >= 0 && extent.tenant == reader.tenant &&
-               files.size() < wire_files_max && message.runs.size() < wire_size_max / 64;
-    if (!mappable) break;
-    add_page(piece);
-    const bool known = reader.files.contains(extent.number) ||
-                       std::any_of(message.files.begin(), message.files.end(),
-                                   [&](const WireFile& f) { return f.number == extent.number; });
-    if (!known) add_file(extent.number, extent.size_bytes, extent.descriptor);
-  }
+  // What is quantised is read, and goes as a copy.
+  const bool mappable = layout.group_bytes == 0 &&
+                        name_pages(hold.pieces(), reader.tenant, reader.files, message, files);
   const LatentBody& body = hold.body();
   int copy = -1;
   if (!mappable) {
@@ -232,12 +386,12 @@ bool LatentExchange::send(Reader& reader, LatentId latent, LatentHold hold) {
     message.runs = {{0, 0, 0, body.tokens, 0, body.tokens, 1}};
     message.files.clear();
     files.clear();
-    add_file(0, bytes.size(), copy);  // 0: of this hand-off alone
+    add_file(0, bytes.size(), copy, message, files);  // 0: of this hand-off alone
   }
   message.lease_ns = body.lease_ns;
   message.tokens = body.tokens;
   message.position_base = body.position_base;
-  message.spec = layout.spec;
+  message.spec = layout.spec.plain();
   auto share = std::make_unique<Share>(control_, latent, std::move(hold));
   message.slot = share->slot;
   message.generation = share->generation;

@@ -7,6 +7,7 @@
 // lets go or its process ends, so that no page is used anew while someone may show it.
 #pragma once
 
+#include <deque>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -32,6 +33,9 @@ class LatentExchange {
   // Accepts who connected, and lets go of what readers released or left behind. Returns how many
   // readers there are.
   size_t poll();
+  // What connected processes put and have not let go of, with the agent that they are. Their
+  // handles end with them: whoever wants one to stay forks it, or has it kept.
+  std::vector<std::pair<LatentId, AgentId>> puts() const;
   // To all connections of the agent; each counts as a reader. Returns how many got it: 0 where none
   // is connected or its socket is full. Throws as LatentPool::hold does.
   size_t share(LatentId latent, AgentId agent);
@@ -48,6 +52,8 @@ class LatentExchange {
   bool greet(Reader& reader);
   bool listen_to(Reader& reader);
   bool send(Reader& reader, LatentId latent, LatentHold hold);
+  bool take_put(Reader& reader, Bytes message, std::vector<int>& files);
+  LatentId adopt_file(Reader& reader, const struct WirePut& put, int& file);
 
   LatentPool& pool_;
   const std::string path_;
@@ -56,6 +62,7 @@ class LatentExchange {
   int socket_ = -1;
   std::shared_ptr<Control> control_;
   std::vector<std::unique_ptr<Reader>> readers_;
+  std::vector<uint8_t> buffer_;  // of the message that is read
 };
 
 // What a reader was handed. Keeps its mappings and its place on the owner's side.
@@ -99,8 +106,32 @@ class LatentReader {
   // not made with this ticket), closed (the owner is gone).
   std::unique_ptr<RemoteLatent> receive(int timeout_ms);
 
+  // Puts a latent into the owner's pool, as this agent. It counts there as any other, and its
+  // handle lives until it is released or this process ends. The owner answers when it polls: throws
+  // timed_out after `timeout_ms` (then it may have been put), closed, and what LatentPool::put
+  // does.
+  struct Terms {
+    LatentTerms said;  // lease_ns counts from now; `whole` is not looked at
+    bool kept = false;
+    uint64_t cost = 0;  // as of LatentPool::keep
+  };
+  LatentId put(const LatentSpec& spec, const LatentSides& kv, uint32_t token_count,
+               const Terms& terms, int timeout_ms);
+  // The same of a memory file that this process has filled: the payload, contiguous in the order of
+  // the spec, and then terms.said.tokens, if any. It is sealed here and stays the caller's. Throws
+  // bad_array (it can't be sealed: something still maps it for writing, or it is another size).
+  LatentId put_file(const LatentSpec& spec, int file, uint32_t token_count, const Terms& terms,
+                    int timeout_ms);
+  void release(LatentId latent);
+
  private:
+  bool greeted(int timeout_ms);
+  std::unique_ptr<RemoteLatent> remote_of(Bytes message, const std::vector<int>& files);
+
   std::shared_ptr<RemoteLatent::Connection> connection_;
+  std::vector<uint8_t> buffer_;
+  std::deque<std::unique_ptr<RemoteLatent>> early_;  // that came while an answer was awaited
+  uint64_t request_ = 0;
 };
 
 }  // namespace hanse

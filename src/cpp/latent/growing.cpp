@@ -3,7 +3,9 @@
 
 #include "base/error.hpp"
 #include "latent/latent.hpp"
+#include "latent/spill.hpp"
 #include "latent/state.hpp"
+#include "latent/transform_table.hpp"
 
 namespace hanse {
 
@@ -62,12 +64,17 @@ std::shared_ptr<TokenRun> token_run(std::span<const uint32_t> first, std::span<c
   return run;
 }
 
-namespace {
+void check_plain(const LatentLayout& layout, const char* field) {
+  if (layout.group_bytes != 0)
+    throw Error(ErrorCode::latent_incompatible, field, "quantised tokens can only be read");
+}
 
 LatentSides behind(LatentSides sides, uint32_t tokens) {
   for (uint8_t*& plane : sides.planes) plane += tokens * sides.token_stride;
   return sides;
 }
+
+namespace {
 
 // Room behind the last token of a latent, for the first who appends to it: given back unless kept.
 class Claim {
@@ -119,6 +126,43 @@ std::shared_ptr<TokenRun> longer_run(LatentPool::State& state, const LatentBody&
   return token_run({run.ids.get(), old.tokens}, tokens, true);
 }
 
+// How many tokens lie behind the last group.
+uint32_t unpacked_tokens(const LatentLayout& layout, std::span<const Piece> pieces) {
+  uint32_t tokens = 0;
+  for (size_t i = pieces.size(); i-- > 0 && !layout.packed(*pieces[i].page);)
+    tokens += pieces[i].count;
+  return tokens;
+}
+
+// The oldest of those tokens go into `groups`, and the pieces name these instead.
+void pack_oldest(const LatentLayout& layout, std::span<Page* const> groups,
+                 std::vector<Piece>& pieces) {
+  size_t begin = pieces.size();
+  while (begin != 0 && !layout.packed(*pieces[begin - 1].page)) --begin;
+  const std::vector<Piece> plain(pieces.begin() + ptrdiff_t(begin), pieces.end());
+  pieces.resize(begin);
+  std::vector<uint8_t> group(layout.token_bytes() * quantise_group_tokens);
+  const LatentSides sides = layout.contiguous(group.data(), quantise_group_tokens);
+  size_t next = 0;
+  uint32_t used = 0;  // of plain[next]
+  for (Page* page : groups) {
+    std::vector<Piece> parts;
+    for (uint32_t left = quantise_group_tokens; left != 0;) {
+      const Piece& piece = plain[next];
+      const uint32_t count = std::min(left, piece.count - used);
+      parts.push_back({piece.page, piece.first + used, count});
+      left -= count;
+      used += count;
+      if (used == piece.count) ++next, used = 0;
+    }
+    layout.gather(parts, sides);
+    layout.pack(sides, *page);
+    pieces.push_back({page, 0, quantise_group_tokens});
+  }
+  for (; next < plain.size(); ++next, used = 0)
+    pieces.push_back({plain[next].page, plain[next].first + used, plain[next].count - used});
+}
+
 }  // namespace
 
 LatentId LatentPool::append(LatentId latent, AgentId owner, uint32_t tenant, Bytes kv,
@@ -147,8 +191,8 @@ LatentId LatentPool::append(LatentId latent, AgentId owner, uint32_t tenant, con
                 latent);
   check_end(layout.spec, position, token_count);
 
-  std::vector<Piece> shared = old->pieces;
-  const Piece last = shared.back();
+  std::vector<Piece> pieces = old->pieces;
+  const Piece last = pieces.back();
   Claim claim(state, *old, tenant, token_count);
   const uint32_t left = token_count - claim.count;
   // Nobody may write where others read: a page whose room is taken is copied as far as it is ours.
@@ -156,15 +200,20 @@ LatentId LatentPool::append(LatentId latent, AgentId owner, uint32_t tenant, con
                       last.page->capacity == latent_page_tokens && last.count < latent_page_tokens;
   const uint32_t head = copies ? last.count : 0;
   State::Draft draft(state, tenant, layout, latent_page_count(head + left), latent_page_tokens);
+  const std::span<Page* const> groups = draft.take_groups(
+      tenant, layout, layout.group_count(uint64_t(unpacked_tokens(layout, pieces)) + token_count));
   if (claim.count != 0) {
     layout.scatter(kv, claim.count, {&last.page, 1}, claim.first);
-    shared.back().count += claim.count;
+    pieces.back().count += claim.count;
   }
   if (copies) {
     layout.copy_head(last, *draft.pages()[0]);
-    shared.pop_back();
+    pieces.pop_back();
   }
   if (left != 0) layout.scatter(behind(kv, claim.count), left, draft.pages(), head);
+  const std::vector<Piece> fresh = draft.fill(head + left);
+  pieces.insert(pieces.end(), fresh.begin(), fresh.end());
+  if (!groups.empty()) pack_oldest(layout, groups, pieces);
 
   std::unique_ptr<LatentBody> body = state.derived(*old, tenant);
   body->tokens = old->tokens + token_count;
@@ -179,7 +228,7 @@ LatentId LatentPool::append(LatentId latent, AgentId owner, uint32_t tenant, con
                                 Lineage::Origin{"tokens", layout.fingerprint, position, token_count,
                                                 named, body->run ? old->tokens : 0, owner, step},
                                 std::vector{old->lineage});
-  const LatentId longer = draft.publish(std::move(body), shared, head + left, owner, old.rights());
+  const LatentId longer = draft.publish(std::move(body), std::move(pieces), owner, old.rights());
   claim.kept = true;
   return longer;
 }
@@ -187,7 +236,7 @@ LatentId LatentPool::append(LatentId latent, AgentId owner, uint32_t tenant, con
 LatentPool::Prefix LatentPool::longest_prefix(AgentId reader, uint32_t tenant,
                                               const LatentSpec& spec,
                                               std::span<const uint32_t> tokens) {
-  return longest_prefix(reader, tenant, latent_fingerprint(spec), tokens);
+  return longest_prefix(reader, tenant, latent_layout(spec)->fingerprint, tokens);
 }
 
 LatentPool::Prefix LatentPool::longest_prefix(AgentId reader, uint32_t tenant,
@@ -196,12 +245,47 @@ LatentPool::Prefix LatentPool::longest_prefix(AgentId reader, uint32_t tenant,
   State& state = *state_;
   const State::Lock lock(state.mutex);
   const PrefixIndex::Match match = state.match(lock, tenant, fingerprint, tokens);
+  if (state.spill) state.spill->expect(lock, tenant, fingerprint, tokens, match.matched);
   if (!match.entry) return {};
   auto& body = static_cast<LatentBody&>(*match.entry);
   const uint32_t index = state.take_handle(lock);
   LatentBody* found =
       match.matched == body.tokens ? &body : state.cut(lock, body, tenant, 0, match.matched, true);
   return {state.open(lock, index, reader, tenant, found, {}), match.matched};
+}
+
+void LatentPool::spill_to(const LatentSpillOptions& options) {
+  State& state = *state_;
+  auto spill = std::make_unique<LatentSpill>(state, options);
+  const State::Lock lock(state.mutex);
+  if (!state.spill) {
+    state.spill = std::move(spill);
+    return;
+  }
+  throw Error(ErrorCode::illegal_transition, "directory", "this pool spills already");
+}
+
+uint32_t LatentPool::expect(uint32_t tenant, const Digest& fingerprint,
+                            std::span<const uint32_t> tokens) {
+  State& state = *state_;
+  const State::Lock lock(state.mutex);
+  const uint32_t matched = state.match(lock, tenant, fingerprint, tokens).matched;
+  return state.spill
+             ? std::max(matched, state.spill->expect(lock, tenant, fingerprint, tokens, matched))
+             : matched;
+}
+
+LatentPool::Prefix LatentPool::fetch(AgentId reader, uint32_t tenant, const Digest& fingerprint,
+                                     std::span<const uint32_t> tokens, uint64_t timeout_ns) {
+  State& state = *state_;
+  if (expect(tenant, fingerprint, tokens) != 0) {
+    constexpr uint64_t longest_ns = uint64_t(24) * 3'600'000'000'000;
+    State::Lock lock(state.mutex);
+    if (state.spill)
+      state.spill->wait(lock, std::chrono::steady_clock::now() +
+                                  std::chrono::nanoseconds(std::min(timeout_ns, longest_ns)));
+  }
+  return longest_prefix(reader, tenant, fingerprint, tokens);
 }
 
 uint32_t LatentPool::match(uint32_t tenant, const Digest& fingerprint,
@@ -213,7 +297,7 @@ uint32_t LatentPool::match(uint32_t tenant, const Digest& fingerprint,
 LatentId LatentPool::find_step(AgentId reader, uint32_t tenant, const LatentSpec& spec,
                                const Digest& parent, AgentId producer, uint64_t step) {
   State& state = *state_;
-  const Digest fingerprint = latent_fingerprint(spec);
+  const Digest fingerprint = latent_layout(spec)->fingerprint;
   const uint64_t hash = state.step_hash(tenant, fingerprint, parent, producer, step);
   const State::Lock lock(state.mutex);
   const uint64_t now_ns = state.clock->now_ns();
@@ -223,7 +307,10 @@ LatentId LatentPool::find_step(AgentId reader, uint32_t tenant, const LatentSpec
            body.lineage->parent() == parent && body.lineage->producer() == producer &&
            body.lineage->step() == step && (body.lease_ns == 0 || now_ns < body.lease_ns);
   });
-  if (slot == index_none) return id_none;
+  if (slot == index_none) {
+    if (state.spill) state.spill->expect_step(lock, hash);
+    return id_none;
+  }
   LatentBody* body = state.step_bodies[slot];
   const uint32_t index = state.take_handle(lock);
   state.retention.touch(tenant, *body);
@@ -246,17 +333,12 @@ void LatentPool::keep(LatentId latent, AgentId actor, uint32_t tenant, uint64_t 
   };
   if (body.kept) return set_pinned();
   uint64_t bytes = 0;
-  for (const Piece& piece : body.pieces) bytes += body.layout->token_bytes() * piece.page->capacity;
+  for (const Piece& piece : body.pieces) bytes += piece.page->extent->page_bytes;
   const uint64_t quota = state.retention.quota_bytes(tenant);
   if (bytes > quota) throw Error(ErrorCode::quota_exceeded, "kept_bytes", bytes, quota, latent);
-  while (state.retention.kept_bytes(tenant) + bytes > quota) {
-    RetainedEntry* victim = state.retention.victim(tenant).entry;
-    if (!victim)  // All that is kept is pinned.
-      throw Error(ErrorCode::quota_exceeded, "kept_bytes",
-                  state.retention.kept_bytes(tenant) + bytes, quota, latent);
-    state.forget(lock, static_cast<LatentBody&>(*victim), remains);
-    ++state.evicted_count;
-  }
+  if (!state.make_quota(lock, tenant, bytes, remains))  // All that is kept is pinned.
+    throw Error(ErrorCode::quota_exceeded, "kept_bytes", state.retention.kept_bytes(tenant) + bytes,
+                quota, latent);
   state.retention.keep(tenant, body, bytes, cost == 0 ? body.tokens : cost);
   set_pinned();
   ++body.references;
@@ -278,6 +360,16 @@ uint64_t LatentPool::evict(uint32_t tenant, uint64_t bytes) {
   return state_->evict(lock, tenant, bytes, remains);
 }
 
+void LatentPool::set_size(uint64_t size_bytes_max) {
+  State& state = *state_;
+  State::Remains remains;
+  const State::Lock lock(state.mutex);
+  state.arena.set_size_bytes_max(size_bytes_max);
+  while (state.arena.used_bytes() > size_bytes_max &&
+         state.evict(lock, Retention::tenant_any, 1, remains) != 0) {
+  }
+}
+
 void LatentPool::set_quota(uint32_t tenant, uint64_t quota_bytes) {
   State& state = *state_;
   State::Remains remains;
@@ -286,8 +378,7 @@ void LatentPool::set_quota(uint32_t tenant, uint64_t quota_bytes) {
   while (state.retention.kept_bytes(tenant) > quota_bytes) {
     RetainedEntry* victim = state.retention.victim(tenant).entry;
     if (!victim) return;
-    state.forget(lock, static_cast<LatentBody&>(*victim), remains);
-    ++state.evicted_count;
+    state.evict(lock, static_cast<LatentBody&>(*victim), remains);
   }
 }
 
@@ -297,7 +388,7 @@ void LatentPool::reserve(uint32_t tenant, const LatentSpec& spec, uint32_t token
   const uint32_t count = latent_page_count(tokens);
   if (!state_->arena.reserve(tenant, layout.page_bytes, count))
     throw Error(ErrorCode::quota_exceeded, "tokens", layout.page_bytes * count,
-                state_->options.size_bytes_max);
+                state_->arena.size_bytes_max());
 }
 
 }  // namespace hanse

@@ -3,7 +3,9 @@
 #include <algorithm>
 
 #include "base/error.hpp"
+#include "latent/spill.hpp"
 #include "latent/state.hpp"
+#include "latent/transform_table.hpp"
 
 namespace hanse {
 
@@ -17,9 +19,16 @@ LatentSides readable_sides(const LatentLayout& layout, Bytes kv, uint32_t tokens
   return layout.contiguous(const_cast<uint8_t*>(kv.data()), tokens);
 }
 
-std::unique_ptr<LatentBody> new_body(const std::shared_ptr<const LatentLayout>& layout,
+// Throws what LatentPool::put says.
+std::unique_ptr<LatentBody> new_body(LatentPool::State& state,
+                                     const std::shared_ptr<const LatentLayout>& layout,
                                      AgentId owner, uint32_t tenant, uint32_t token_count,
                                      const LatentTerms& terms) {
+  check_tokens(terms.tokens, token_count);
+  check_end(layout->spec, terms.position_base, token_count);
+  check_gloss(terms.gloss);
+  if (terms.lease_ns != 0 && state.clock->now_ns() >= terms.lease_ns)
+    throw Error(ErrorCode::lease_expired, "lease_ns", "it has ended already");
   auto body = std::make_unique<LatentBody>();
   body->layout = layout;
   body->tenant = tenant;
@@ -31,6 +40,11 @@ std::unique_ptr<LatentBody> new_body(const std::shared_ptr<const LatentLayout>& 
   body->gloss = terms.gloss;
   body->shares = {{owner, terms.price, token_count}};
   if (!terms.tokens.empty()) body->run = token_run(terms.tokens, {}, false);
+  body->lineage =
+      std::make_shared<Lineage>(state.seed,
+                                Lineage::Origin{"tokens", layout->fingerprint, terms.position_base,
+                                                token_count, body->run, 0, owner, terms.step},
+                                std::vector<std::shared_ptr<Lineage>>{});
   return body;
 }
 
@@ -44,25 +58,31 @@ LatentPool::~LatentPool() { state_->close(); }
 LatentId LatentPool::put(AgentId owner, uint32_t tenant, const LatentSpec& spec,
                          const LatentSides& kv, uint32_t token_count, const LatentTerms& terms) {
   State& state = *state_;
-  const auto layout = std::make_shared<const LatentLayout>(spec);
-  check_tokens(terms.tokens, token_count);
-  check_end(spec, terms.position_base, token_count);
-  check_gloss(terms.gloss);
+  const auto layout = latent_layout(spec);
   layout->check_sides("kv", kv);
-  if (terms.lease_ns != 0 && state.clock->now_ns() >= terms.lease_ns)
-    throw Error(ErrorCode::lease_expired, "lease_ns", "it has ended already");
-
-  std::unique_ptr<LatentBody> body = new_body(layout, owner, tenant, token_count, terms);
-  body->lineage =
-      std::make_shared<Lineage>(state.seed,
-                                Lineage::Origin{"tokens", layout->fingerprint, terms.position_base,
-                                                token_count, body->run, 0, owner, terms.step},
-                                std::vector<std::shared_ptr<Lineage>>{});
-  const uint32_t capacity = terms.whole ? token_count : latent_page_tokens;
-  State::Draft draft(state, tenant, *layout, terms.whole ? 1 : latent_page_count(token_count),
-                     capacity);
-  layout->scatter(kv, token_count, draft.pages(), 0);
-  return draft.publish(std::move(body), {}, token_count, owner, {});
+  std::unique_ptr<LatentBody> body = new_body(state, layout, owner, tenant, token_count, terms);
+  if (terms.whole) {
+    check_plain(*layout, "whole");
+    State::Draft draft(state, tenant, *layout, 1, token_count);
+    layout->scatter(kv, token_count, draft.pages(), 0);
+    return draft.publish(std::move(body), draft.fill(token_count), owner, {});
+  }
+  const uint32_t groups = layout->group_count(token_count);
+  const uint32_t packed = groups * quantise_group_tokens, left = token_count - packed;
+  State::Draft draft(state, tenant, *layout, latent_page_count(left), latent_page_tokens);
+  std::vector<Piece> pieces;
+  for (Page* page : draft.take_groups(tenant, *layout, groups)) {
+    const auto at = uint32_t(pieces.size()) * quantise_group_tokens;
+    layout->pack(behind(kv, at), *page);
+    pieces.push_back({page, 0, quantise_group_tokens});
+  }
+  if (packed == 0)
+    layout->scatter(kv, left, draft.pages(), 0);
+  else if (left != 0)
+    layout->scatter(behind(kv, packed), left, draft.pages(), 0);
+  std::vector<Piece> fresh = draft.fill(left);
+  fresh.insert(fresh.begin(), pieces.begin(), pieces.end());
+  return draft.publish(std::move(body), std::move(fresh), owner, {}, true);
 }
 
 LatentId LatentPool::put(AgentId owner, uint32_t tenant, const LatentSpec& spec, Bytes kv,
@@ -80,33 +100,37 @@ LatentId LatentPool::put(AgentId owner, uint32_t tenant, const LatentSpec& spec,
   return put(owner, tenant, spec, readable_sides(layout, kv, token_count), token_count, terms);
 }
 
+LatentId LatentPool::put_image(AgentId owner, uint32_t tenant, const LatentSpec& spec,
+                               const LatentImage& image, Bytes bytes, uint32_t token_count,
+                               const LatentTerms& terms) {
+  State& state = *state_;
+  const auto layout = latent_layout(spec);
+  std::unique_ptr<LatentBody> body = new_body(state, layout, owner, tenant, token_count, terms);
+  State::Draft draft(state, tenant, *layout, 0, 0);
+  draft.take(tenant, layout->image_pages(image));
+  std::vector<Piece> pieces = layout->read_image(image, bytes, draft.pages());
+  return draft.publish(std::move(body), std::move(pieces), owner, {});
+}
+
 LatentId LatentPool::adopt(AgentId owner, uint32_t tenant, const LatentSpec& spec, Bytes data,
                            uint32_t token_count, const LatentTerms& terms, int descriptor,
-                           std::function<void()> release) {
+                           std::function<void()> release, bool counted) {
   State& state = *state_;
-  const auto layout = std::make_shared<const LatentLayout>(spec);
-  check_tokens(terms.tokens, token_count);
-  check_end(spec, terms.position_base, token_count);
-  check_gloss(terms.gloss);
+  const auto layout = latent_layout(spec);
+  check_plain(*layout, "adopt");
   layout->check_size("kv", data.size(), token_count);
-  if (terms.lease_ns != 0 && state.clock->now_ns() >= terms.lease_ns)
-    throw Error(ErrorCode::lease_expired, "lease_ns", "it has ended already");
-
-  std::unique_ptr<LatentBody> body = new_body(layout, owner, tenant, token_count, terms);
-  body->lineage =
-      std::make_shared<Lineage>(state.seed,
-                                Lineage::Origin{"tokens", layout->fingerprint, terms.position_base,
-                                                token_count, body->run, 0, owner, terms.step},
-                                std::vector<std::shared_ptr<Lineage>>{});
+  std::unique_ptr<LatentBody> body = new_body(state, layout, owner, tenant, token_count, terms);
   State::Draft draft(state, tenant, *layout, 0, 0);
   Piece piece{nullptr, 0, token_count};
   {
+    State::Remains remains;
     const State::Lock lock(state.mutex);
+    if (counted) state.make_room(lock, tenant, data.size(), remains);
     piece.page = state.arena.adopt(tenant, const_cast<uint8_t*>(data.data()), data.size(),
-                                   token_count, descriptor, std::move(release));
+                                   token_count, descriptor, counted, std::move(release));
     piece.page->references = 0;  // `publish` counts the body's
   }
-  return draft.publish(std::move(body), {&piece, 1}, 0, owner, {});
+  return draft.publish(std::move(body), {piece}, owner, {});
 }
 
 LatentId LatentPool::fork(LatentId latent, AgentId owner, uint32_t tenant) {
@@ -175,7 +199,7 @@ LatentId LatentPool::concat(std::span<const LatentId> latents, AgentId owner, ui
                       nullptr, 0, id_none, 0},
       std::move(parents));
   State::Draft draft(state, tenant, *body->layout, 0, 0);
-  return draft.publish(std::move(body), pieces, 0, owner, std::move(rights));
+  return draft.publish(std::move(body), std::move(pieces), owner, std::move(rights));
 }
 
 void LatentPool::release(LatentId latent) {
@@ -285,6 +309,7 @@ void LatentPool::read_into(LatentId latent, AgentId reader, uint32_t reader_tena
 std::vector<Bytes> LatentPool::pages(LatentId latent, AgentId reader,
                                      uint32_t reader_tenant) const {
   const State::Pin body(*state_, latent, reader, reader_tenant);
+  check_plain(*body->layout, "pages");
   std::vector<Bytes> pages;
   pages.reserve(body->pieces.size());
   for (const Piece& piece : body->pieces)
@@ -298,7 +323,7 @@ LatentPoolStatus LatentPool::status() const {
   const State::Lock lock(state.mutex);
   LatentPoolStatus status;
   status.page_bytes_used = state.arena.used_bytes();
-  status.size_bytes_max = state.options.size_bytes_max;
+  status.size_bytes_max = state.arena.size_bytes_max();
   status.handle_count = state.handle_count;
   status.page_count = state.arena.used_count();
   status.mapped_bytes = state.arena.mapped_bytes();
@@ -308,6 +333,7 @@ LatentPoolStatus LatentPool::status() const {
   status.evicted_count = state.evicted_count;
   status.metadata_bytes = state.arena.metadata_bytes();
   status.huge_pages = huge_pages;
+  if (state.spill) state.spill->fill(lock, status);
   return status;
 }
 

@@ -27,6 +27,12 @@ struct LatentPoolOptions {
   uint64_t kept_bytes_max = uint64_t(1) << 29;  // of each tenant, unless `set_quota` says otherwise
 };
 
+struct LatentSpillOptions {
+  std::string directory;                            // made where it isn't there
+  uint64_t size_bytes_max = uint64_t(4) << 30;      // of files
+  uint64_t staging_bytes_max = uint64_t(64) << 20;  // of pages that wait to be written
+};
+
 // What is said of a latent when it is made.
 struct LatentTerms {
   std::span<const uint32_t> tokens;  // ids of what it stands for; empty: (producer, step) names it
@@ -69,6 +75,11 @@ struct LatentPoolStatus {
   uint64_t handle_count = 0, page_count = 0;
   uint64_t mapped_bytes = 0, prefaulted_bytes = 0, adopted_bytes = 0;
   uint64_t kept_bytes = 0, evicted_count = 0, metadata_bytes = 0;
+  // Of `spill_to`: files, and what waits to be written. Dropped: there was no room, no place in the
+  // queue or no disk. Lost: a file was not there or not as it was written.
+  uint64_t spilled_bytes = 0, spilled_count = 0, spilling_bytes = 0;
+  uint64_t spill_written_count = 0, spill_loaded_count = 0;
+  uint64_t spill_dropped_count = 0, spill_lost_count = 0;
   bool huge_pages = false;  // whether the system gives them to memory files
 };
 
@@ -111,12 +122,17 @@ class LatentPool {
   LatentId put(AgentId owner, uint32_t tenant, const LatentSpec& spec, Bytes kv,
                uint32_t token_count, std::span<const uint32_t> tokens, uint64_t step,
                uint32_t position_base, uint64_t lease_ns);
+  // The same from what `LatentLayout::write_image` wrote, which the caller has checked.
+  LatentId put_image(AgentId owner, uint32_t tenant, const LatentSpec& spec,
+                     const LatentImage& image, Bytes bytes, uint32_t token_count,
+                     const LatentTerms& terms);
   // No copy: `data`, contiguous in the order of the spec, stays the caller's, who must not write to
   // it any more; `release` is called once nothing refers to it, from any thread, without the mutex.
-  // descriptor: a memory file that holds it from offset 0 on, or -1.
+  // descriptor: a memory file that holds it from offset 0 on, or -1. counted: it is part of
+  // size_bytes_max (quota_exceeded, as in `put`; `release` is not called then).
   LatentId adopt(AgentId owner, uint32_t tenant, const LatentSpec& spec, Bytes data,
                  uint32_t token_count, const LatentTerms& terms, int descriptor,
-                 std::function<void()> release);
+                 std::function<void()> release, bool counted = false);
   // O(1) in the length: shares every page. The new handle is independent of the old one's life, but
   // has its lease and its grant, as all that is derived has.
   LatentId fork(LatentId latent, AgentId owner, uint32_t tenant);
@@ -185,7 +201,20 @@ class LatentPool {
   void forget(LatentId latent, AgentId actor, uint32_t tenant);
   // Evicts until at least `bytes` are freed or nothing is left; returns the bytes freed.
   uint64_t evict(uint32_t tenant, uint64_t bytes);
+  // The bound of all page payload; what is kept without a handle is evicted until it holds.
+  void set_size(uint64_t size_bytes_max);
   void set_quota(uint32_t tenant, uint64_t quota_bytes);
+
+  // What is evicted from now on goes to files before its pages are free, if it can be found by
+  // tokens or step, and comes back as kept where it is missed. Once for a pool
+  // (illegal_transition); unusable_directory, locked (another pool spills there), out_of_range.
+  void spill_to(const LatentSpillOptions& options);
+  // How many of these tokens will be in memory soon: what lies on disk is being read from now on.
+  // `longest_prefix` does so, too, where the disk has more than memory.
+  uint32_t expect(uint32_t tenant, const Digest& fingerprint, std::span<const uint32_t> tokens);
+  // `longest_prefix` after that, once it is read, or after `timeout_ns`.
+  Prefix fetch(AgentId reader, uint32_t tenant, const Digest& fingerprint,
+               std::span<const uint32_t> tokens, uint64_t timeout_ns);
   // Faults in pages for `tokens` more tokens, so that the first copies are as fast as later ones.
   void reserve(uint32_t tenant, const LatentSpec& spec, uint32_t tokens);
 

@@ -1,6 +1,7 @@
 #include "latent/layout.hpp"
 
 #include <algorithm>
+#include <array>
 #include <cstring>
 #include <optional>
 
@@ -13,12 +14,29 @@ namespace hanse {
 namespace {
 
 constexpr uint32_t extent_max = 1u << 16;  // of layers, kv_heads, head_dim: no product overflows
-// Above this a copy would push everything else out of the caches, and reading the lines that it is
-// about to overwrite would cost as much again. Measured: plain stores are faster up to 8 MiB,
-// stores past the caches from 47 MB on, on a processor with 32 MiB of last-level cache.
-constexpr uint64_t stream_size_bytes_min = uint64_t(24) << 20;
 constexpr uint64_t stream_run_bytes_min = 256;
+constexpr uint64_t small_run_bytes = 128;
 constexpr uint32_t scratch_floats = 4096;  // stays in the first-level cache
+
+void check_quantised(const LatentSpec& spec) {
+  if (spec.quantised == 0) return;
+  if (spec.quantised != 8 && spec.quantised != 4)
+    throw Error(ErrorCode::out_of_range, "quantised",
+                "want 0, 8 or 4, have " + std::to_string(spec.quantised));
+  if (spec.kind != LatentKind::kv || spec.dtype > LatentDtype::bfloat16)
+    throw Error(ErrorCode::latent_incompatible, "quantised", "only keys and values in floats are");
+  if (spec.head_dim > quantise_dim_max || spec.head_dim % 2 != 0)
+    throw Error(ErrorCode::out_of_range, "head_dim",
+                "want an even number up to 1024, have " + std::to_string(spec.head_dim));
+  if (spec.recent > extent_max)
+    throw Error(ErrorCode::out_of_range, "recent", spec.recent, extent_max);
+}
+
+uint64_t group_bytes_of(const LatentSpec& spec) {
+  if (spec.quantised == 0) return 0;
+  return uint64_t(spec.layers) * spec.kv_heads *
+         (packed_bytes(spec, spec.head_dim) + packed_bytes(spec, quantise_group_tokens));
+}
 
 uint64_t dim_bytes_of(const LatentSpec& spec) {
   const auto within = [](const char* field, uint32_t value) {
@@ -31,6 +49,7 @@ uint64_t dim_bytes_of(const LatentSpec& spec) {
   if (spec.rotary_dim > spec.head_dim || spec.rotary_dim % 2 != 0)
     throw Error(ErrorCode::out_of_range, "rotary_dim",
                 "want an even number up to head_dim, have " + std::to_string(spec.rotary_dim));
+  check_quantised(spec);
   const uint64_t bits = uint64_t(spec.head_dim) * latent_dtype_bits(spec.dtype);
   if (bits % 8 != 0)
     throw Error(ErrorCode::out_of_range, "head_dim",
@@ -84,6 +103,8 @@ class Copier {
     const uint64_t size_bytes = rows * dim_bytes_;
     if (stream_ && size_bytes >= stream_run_bytes_min)
       table_.stream(to, from, size_bytes);
+    else if (size_bytes == small_run_bytes)
+      std::memcpy(to, from, small_run_bytes);  // Of a known size it is no call.
     else
       std::memcpy(to, from, size_bytes);
   }
@@ -107,6 +128,11 @@ class Changer {
 
   // The rows of one run; `keys`: they are turned.
   void operator()(uint8_t* to, const uint8_t* from, uint64_t rows, bool keys) const {
+    if (keys && turn_ && from_ == LatentDtype::float32 && to_ == LatentDtype::float32 &&
+        (reinterpret_cast<uintptr_t>(to) | reinterpret_cast<uintptr_t>(from)) % 16 == 0 &&
+        turn_->apply_to(table_, reinterpret_cast<float*>(to), reinterpret_cast<const float*>(from),
+                        rows, stream_))
+      return;
     const uint64_t from_dim = dim_ * latent_dtype_bits(from_) / 8;
     const uint64_t to_dim = dim_ * latent_dtype_bits(to_) / 8;
     const uint64_t rows_max = std::max<uint64_t>(scratch_floats / dim_, 1);
@@ -173,7 +199,18 @@ LatentLayout::LatentLayout(const LatentSpec& wanted)
       dim_bytes(dim_bytes_of(wanted)),
       row_bytes(dim_bytes * wanted.kv_heads),
       plane_count(wanted.plane_count()),
-      page_bytes(row_bytes * plane_count * latent_page_tokens) {}
+      page_bytes(row_bytes * plane_count * latent_page_tokens),
+      group_bytes(group_bytes_of(wanted)) {}
+
+std::shared_ptr<const LatentLayout> latent_layout(const LatentSpec& spec) {
+  thread_local std::array<std::shared_ptr<const LatentLayout>, 8> known;
+  thread_local uint32_t next = 0;
+  for (const auto& layout : known)
+    if (layout && layout->spec == spec) return layout;
+  auto layout = std::make_shared<const LatentLayout>(spec);
+  known[next++ % known.size()] = layout;
+  return layout;
+}
 
 void LatentLayout::check_size(const char* field, uint64_t size_bytes, uint32_t tokens) const {
   const auto want = static_cast<unsigned __int128>(token_bytes()) * tokens;
@@ -222,21 +259,37 @@ LatentSides LatentLayout::contiguous(uint8_t* data, uint32_t tokens, LatentDtype
 void LatentLayout::scatter(const LatentSides& kv, uint32_t tokens, std::span<Page* const> pages,
                            uint32_t first) const {
   const Copier copy(dim_bytes, token_bytes() * tokens);
-  for (uint64_t plane = 0; plane < plane_count; ++plane)
-    for (uint32_t done = 0; done < tokens;) {
-      const uint32_t at = first + done;
-      Page& page = *pages[at / pages[0]->capacity];
-      const uint32_t in_page = at % page.capacity;
-      const uint32_t count = std::min(page.capacity - in_page, tokens - done);
+  const uint32_t capacity = pages[0]->capacity;
+  for (uint64_t plane = 0; plane < plane_count; ++plane) {
+    size_t index = first / capacity;
+    uint32_t in_page = first % capacity;
+    for (uint32_t done = 0; done < tokens; in_page = 0) {
+      const Page& page = *pages[index++];
+      const uint32_t count = std::min(capacity - in_page, tokens - done);
       for_runs(page_side(*this, page, plane, in_page), dim_bytes, caller_side(kv, plane, done),
                dim_bytes, count, spec.kv_heads, copy);
       done += count;
     }
+  }
   const uint32_t end = (first + tokens) % pages[0]->capacity;
+  for (Page* page : pages.first((first + tokens) / pages[0]->capacity))
+    note_used(*page, page->capacity);
   if (end != 0) zero_tail(*pages[(first + tokens) / pages[0]->capacity], end);
 }
 
 void LatentLayout::gather(std::span<const Piece> pieces, const LatentSides& kv_out) const {
+  gather(pieces, kv_out, {spec.dtype, 0});
+}
+
+void LatentLayout::gather(std::span<const Piece> pieces, const LatentSides& kv_out,
+                          const LatentReading& reading) const {
+  if (group_bytes == 0) return gather_plain(pieces, kv_out, reading);
+  std::optional<RopeTurn> turn;
+  if (reading.shift != 0) turn.emplace(spec, reading.shift);
+  gather_packed(pieces, kv_out, reading, turn ? &*turn : nullptr);
+}
+
+void LatentLayout::copy_out(std::span<const Piece> pieces, const LatentSides& kv_out) const {
   uint64_t total = 0;
   for (const Piece& piece : pieces) total += piece.count;
   const Copier copy(dim_bytes, token_bytes() * total);
@@ -251,9 +304,9 @@ void LatentLayout::gather(std::span<const Piece> pieces, const LatentSides& kv_o
   }
 }
 
-void LatentLayout::gather(std::span<const Piece> pieces, const LatentSides& kv_out,
-                          const LatentReading& reading) const {
-  if (reading.dtype == spec.dtype && reading.shift == 0) return gather(pieces, kv_out);
+void LatentLayout::gather_plain(std::span<const Piece> pieces, const LatentSides& kv_out,
+                                const LatentReading& reading) const {
+  if (reading.dtype == spec.dtype && reading.shift == 0) return copy_out(pieces, kv_out);
   uint64_t total = 0;
   for (const Piece& piece : pieces) total += piece.count;
   std::optional<RopeTurn> turn;
@@ -287,11 +340,23 @@ void LatentLayout::copy_head(const Piece& piece, Page& to) const {
              spec.kv_heads, copy);
 }
 
+uint64_t LatentLayout::shape() const { return row_bytes << 1 | uint64_t(spec.order); }
+
+void LatentLayout::note_used(Page& page, uint32_t tokens) const {
+  page.used_shape = shape();
+  page.used_capacity = page.capacity;
+  page.used = tokens;
+}
+
 // So that nothing of what the page held before can be seen in the room that is left.
 void LatentLayout::zero_tail(Page& page, uint32_t filled) const {
+  const bool same = page.used_shape == shape() && page.used_capacity == page.capacity;
+  const uint32_t used = page.used == 0 || same ? page.used : page.capacity;
+  note_used(page, filled);
+  if (used <= filled) return;
   for (uint64_t plane = 0; plane < plane_count; ++plane) {
     const Side side = page_side(*this, page, plane, filled);
-    const uint32_t left = page.capacity - filled;
+    const uint32_t left = used - filled;
     if (spec.order == LatentOrder::nhd) {
       std::memset(side.data, 0, left * row_bytes);
       continue;

@@ -121,7 +121,7 @@ bool PageArena::reserve(uint32_t tenant, uint64_t page_bytes, uint32_t count) {
 }
 
 Page* PageArena::adopt(uint32_t tenant, uint8_t* data, uint64_t size_bytes, uint32_t capacity,
-                       int descriptor, std::function<void()> release) {
+                       int descriptor, bool counted, std::function<void()> release) {
   auto block = std::make_unique<Adopted>();
   block->extent.start = data;
   block->extent.size_bytes = block->extent.page_bytes = size_bytes;
@@ -129,11 +129,12 @@ Page* PageArena::adopt(uint32_t tenant, uint8_t* data, uint64_t size_bytes, uint
   block->extent.descriptor = descriptor;
   block->extent.tenant = tenant;
   block->extent.number = next_extent_++;
+  block->extent.counted = counted;
   block->extent.release = std::move(release);
   block->page = {data, &block->extent, 1, 1, capacity, capacity};
   Page* page = &block->page;
   adopted_.emplace(page, std::move(block));
-  adopted_bytes_ += size_bytes;
+  (counted ? used_bytes_ : adopted_bytes_) += size_bytes;
   ++used_count_;
   return page;
 }
@@ -142,7 +143,7 @@ std::function<void()> PageArena::give_back(Page* page) {
   --used_count_;
   if (page->extent->release) {
     const auto found = adopted_.find(page);
-    adopted_bytes_ -= page->extent->size_bytes;
+    (page->extent->counted ? used_bytes_ : adopted_bytes_) -= page->extent->size_bytes;
     std::function<void()> release = std::move(found->second->extent.release);
     found->second->extent.start = nullptr;
     adopted_.erase(found);

@@ -23,6 +23,7 @@ struct PageExtent {
   int descriptor = -1;  // of the memory file; -1: no other process can map it
   uint32_t tenant = 0, number = 0;
   bool prefaulted = false;
+  bool counted = false;  // memory of someone else that is part of size_bytes_max
   std::function<void()> release;
 
   PageExtent() = default;
@@ -38,6 +39,9 @@ struct Page {
   uint32_t generation = 1;  // grows when the page is given back, so that a stale reader can tell
   uint32_t capacity = 0;    // tokens that it has room for
   uint32_t filled = 0;      // tokens that someone has claimed
+  // Tokens, in the shape of whoever wrote last, behind which all is zero.
+  uint32_t used = 0, used_capacity = 0;
+  uint64_t used_shape = 0;
 };
 static_assert(sizeof(Page) <= 64);
 
@@ -50,15 +54,22 @@ class PageArena {
   // they would pass size_bytes_max, or the system has no memory.
   bool take(uint32_t tenant, uint64_t page_bytes, uint32_t capacity, uint32_t count,
             std::vector<Page*>& pages_out);
-  // One page in memory that stays someone else's; not part of size_bytes_max.
+  // One page in memory that stays someone else's. counted: it is part of size_bytes_max, where it
+  // `fits`.
   Page* adopt(uint32_t tenant, uint8_t* data, uint64_t size_bytes, uint32_t capacity,
-              int descriptor, std::function<void()> release);
+              int descriptor, bool counted, std::function<void()> release);
   // A page with no reference left. What is returned the caller runs without the mutex: it gives an
   // adopted block back to its owner. Empty for the arena's own.
   std::function<void()> give_back(Page* page);
   // Maps and faults in what `count` more pages need. False: as in `take`.
   bool reserve(uint32_t tenant, uint64_t page_bytes, uint32_t count);
 
+  // Pages that are taken but on their way out don't count as used.
+  void lend(uint64_t bytes) { used_bytes_ -= bytes; }
+  void unlend(uint64_t bytes) { used_bytes_ += bytes; }
+
+  uint64_t size_bytes_max() const { return size_bytes_max_; }
+  void set_size_bytes_max(uint64_t size_bytes) { size_bytes_max_ = size_bytes; }
   uint64_t used_bytes() const { return used_bytes_; }
   uint64_t used_count() const { return used_count_; }
   uint64_t mapped_bytes() const { return mapped_bytes_; }
@@ -66,7 +77,8 @@ class PageArena {
   uint64_t adopted_bytes() const { return adopted_bytes_; }
   uint64_t metadata_bytes() const;
   bool fits(uint64_t page_bytes, uint32_t count) const {
-    return page_bytes <= size_bytes_max_ && count <= (size_bytes_max_ - used_bytes_) / page_bytes;
+    return page_bytes <= size_bytes_max_ && used_bytes_ <= size_bytes_max_ &&
+           count <= (size_bytes_max_ - used_bytes_) / page_bytes;
   }
   // Whether this system backs memory files with huge pages where they are asked for.
   static bool huge_pages();
@@ -86,7 +98,7 @@ class PageArena {
   bool grow(SizeClass& pages, uint32_t tenant, uint64_t page_bytes, uint64_t count);
   void trim();
 
-  const uint64_t size_bytes_max_;
+  uint64_t size_bytes_max_;
   uint64_t used_bytes_ = 0, used_count_ = 0, mapped_bytes_ = 0, prefaulted_bytes_ = 0;
   uint64_t adopted_bytes_ = 0, page_count_ = 0;
   uint32_t next_extent_ = 1;

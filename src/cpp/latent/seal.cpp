@@ -3,12 +3,15 @@
 #include "base/bytes.hpp"
 #include "base/hmac.hpp"
 #include "latent/state.hpp"
+#include "latent/transform_table.hpp"
 
 namespace hanse {
 
 namespace {
 
 constexpr uint64_t sealed_magic = 0x3176'746c'6573'6e68;  // "hnseltv1"
+
+constexpr uint8_t more_follows = 0x80;
 
 [[noreturn]] void corrupt(const char* what) {
   throw Error(ErrorCode::latent_corrupt, "sealed", what);
@@ -30,7 +33,24 @@ std::vector<uint8_t> encode(const LatentSealed& sealed) {
     writer.put_digest(*digest);
   writer.put_bytes({reinterpret_cast<const uint8_t*>(sealed.token_ids.data()),
                     sealed.token_ids.size() * sizeof(uint32_t)});
+  if (sealed.spec.quantised != 0) {
+    writer.put(uint32_t(sealed.image.size()));
+    for (const LatentImagePart& part : sealed.image)
+      writer.put(part.first), writer.put(part.count), writer.put(uint8_t(part.packed));
+  }
   return {writer.bytes().begin(), writer.bytes().end()};
+}
+
+// Parts that cover the tokens, each within its page.
+void check_image(const LatentSealed& sealed) {
+  uint64_t tokens = 0;
+  for (const LatentImagePart& part : sealed.image) {
+    if (part.count == 0 ||
+        (part.packed ? uint64_t(part.first) + part.count > quantise_group_tokens : part.first != 0))
+      corrupt("a part lies outside of its page");
+    tokens += part.count;
+  }
+  if (tokens != sealed.tokens) corrupt("its parts are not its tokens");
 }
 
 LatentSealed decode(Bytes bytes) {
@@ -50,6 +70,15 @@ LatentSealed decode(Bytes bytes) {
   const Bytes ids = reader.get_bytes();
   sealed.token_ids.resize(ids.size() / sizeof(uint32_t));
   if (!ids.empty()) std::memcpy(sealed.token_ids.data(), ids.data(), ids.size());
+  if (sealed.spec.quantised != 0) {
+    sealed.image.resize(reader.get_count(9));
+    for (LatentImagePart& part : sealed.image) {
+      part.first = reader.get<uint32_t>();
+      part.count = reader.get<uint32_t>();
+      part.packed = reader.get<uint8_t>() != 0;
+    }
+    check_image(sealed);
+  }
   reader.expect_end();
   return sealed;
 }
@@ -64,10 +93,12 @@ void write_spec(ByteWriter& writer, const LatentSpec& spec) {
     writer.put(value);
   writer.put(spec.dtype);
   writer.put(spec.rope_base_micro);
-  writer.put(spec.kind);
+  // The high bit says that there is more: what was sealed before still reads.
+  writer.put(uint8_t(uint8_t(spec.kind) | (spec.quantised != 0 ? more_follows : 0)));
   writer.put(spec.order);
   writer.put(spec.rope_pairing);
   writer.put_text(spec.rope_scaling);
+  if (spec.quantised != 0) writer.put(spec.quantised), writer.put(spec.recent);
 }
 
 LatentSpec read_spec(ByteReader& reader) {
@@ -79,10 +110,15 @@ LatentSpec read_spec(ByteReader& reader) {
     *value = reader.get<uint32_t>();
   spec.dtype = reader.get<LatentDtype>();
   spec.rope_base_micro = reader.get<uint64_t>();
-  spec.kind = reader.get<LatentKind>();
+  const auto kind = reader.get<uint8_t>();
+  spec.kind = LatentKind(kind & ~more_follows);
   spec.order = reader.get<LatentOrder>();
   spec.rope_pairing = reader.get<RopePairing>();
   spec.rope_scaling = reader.get_text();
+  if ((kind & more_follows) != 0) {
+    spec.quantised = reader.get<uint32_t>();
+    spec.recent = reader.get<uint32_t>();
+  }
   return spec;
 }
 
@@ -91,13 +127,15 @@ std::vector<uint8_t> seal_latent(const LatentPool& pool, LatentId latent, AgentI
   const LatentInfo info = pool.info(latent, reader, reader_tenant);
   const LatentHold hold = pool.hold(latent, reader, reader_tenant);
   const LatentBody& body = hold.body();
-  std::vector<uint8_t> payload(info.size_bytes);
-  hold.layout().gather(hold.pieces(), hold.layout().contiguous(payload.data(), info.tokens));
+  const LatentImage image = hold.layout().image_of(hold.pieces());
+  std::vector<uint8_t> payload(hold.layout().image_bytes(image));
+  hold.layout().write_image(hold.pieces(), payload);
 
   LatentSealed sealed;
   sealed.owner = info.owner;
   sealed.tenant = info.tenant;
   sealed.spec = info.spec;
+  if (info.spec.quantised != 0) sealed.image = image;
   sealed.tokens = info.tokens;
   sealed.position_base = info.position_base;
   sealed.lease_ns = info.lease_ns;
@@ -143,7 +181,12 @@ LatentId import_latent(LatentPool& pool, AgentId owner, uint32_t tenant, Bytes s
   const LatentSealed& manifest = found.manifest;
   if (manifest.tenant != tenant) corrupt("it belongs to another tenant");
   const LatentLayout layout(manifest.spec);
-  layout.check_size("payload", found.payload.size(), manifest.tokens);
+  const LatentImage image =
+      manifest.spec.quantised != 0 ? manifest.image : LatentImage{{0, manifest.tokens, false}};
+  if (manifest.spec.quantised == 0)
+    layout.check_size("payload", found.payload.size(), manifest.tokens);
+  else if (found.payload.size() != layout.image_bytes(image))
+    corrupt("its payload has another size");
   LatentTerms terms;
   terms.tokens = manifest.token_ids;
   terms.step = manifest.step;
@@ -152,9 +195,7 @@ LatentId import_latent(LatentPool& pool, AgentId owner, uint32_t tenant, Bytes s
   terms.label = manifest.label;
   terms.gloss = manifest.gloss;
   terms.price = manifest.price;
-  return pool.put(owner, tenant, manifest.spec,
-                  layout.contiguous(const_cast<uint8_t*>(found.payload.data()), manifest.tokens),
-                  manifest.tokens, terms);
+  return pool.put_image(owner, tenant, manifest.spec, image, found.payload, manifest.tokens, terms);
 }
 
 }  // namespace hanse

@@ -21,6 +21,7 @@ struct LatentSealed {
   std::optional<std::string> gloss;
   Digest content{}, parent{}, payload_digest{};
   std::vector<uint32_t> token_ids;  // empty: not known
+  LatentImage image;                // of the payload, where the spec is quantised
 };
 
 // Manifest, MAC and payload, in this order. key: any bytes that both sides know.

@@ -36,6 +36,12 @@ const char* latent_dtype_name(LatentDtype dtype) {
   return "none";
 }
 
+LatentSpec LatentSpec::plain() const {
+  LatentSpec spec = *this;
+  spec.quantised = 0;
+  return spec;
+}
+
 Digest latent_fingerprint(const LatentSpec& spec) {
   ByteWriter writer;
   writer.put_text("hanse latent spec");
@@ -54,6 +60,8 @@ Digest latent_fingerprint(const LatentSpec& spec) {
   if (spec.rotary_dim != 0) writer.put(uint8_t(4)), writer.put(spec.rotary_dim);
   if (!spec.rope_scaling.empty()) writer.put(uint8_t(5)), writer.put_text(spec.rope_scaling);
   if (spec.position_max != 0) writer.put(uint8_t(6)), writer.put(spec.position_max);
+  if (spec.quantised != 0)
+    writer.put(uint8_t(7)), writer.put(spec.quantised), writer.put(spec.recent);
   return sha256(writer.bytes());
 }
 
@@ -81,6 +89,8 @@ std::string latent_difference(const LatentSpec& want, const LatentSpec& have) {
   number("rotary_dim", want.rotary_dim, have.rotary_dim);
   text("rope_scaling", want.rope_scaling, have.rope_scaling);
   number("position_max", want.position_max, have.position_max);
+  number("quantised", want.quantised, have.quantised);
+  if (want.quantised != 0) number("recent", want.recent, have.recent);
   return found;
 }
 

@@ -34,8 +34,15 @@ struct LatentSpec {
   uint32_t rotary_dim = 0;    // elements of a head that RoPE turns; 0: all of head_dim
   std::string rope_scaling;   // "yarn:4" …, as the model says it; not empty: nothing is shifted
   uint32_t position_max = 0;  // positions that the model was made for; 0: not said
+  // Bits of an element while it lies in the pool: 0 (as `dtype` says), 8 or 4 (KIVI). Arrays that
+  // are put and read have `dtype` all the same.
+  uint32_t quantised = 0;
+  uint32_t recent = 32;  // the newest tokens, so many at least, lie there as they were put
 
+  bool operator==(const LatentSpec&) const = default;
   uint32_t plane_count() const { return layers * (kind == LatentKind::kv ? 2 : 1); }
+  // The same in `dtype` while it lies in the pool, too.
+  LatentSpec plain() const;
 };
 Digest latent_fingerprint(const LatentSpec& spec);
 // The first field that differs with both values, "head_dim: want 64, have 128"; empty: compatible.

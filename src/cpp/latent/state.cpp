@@ -5,6 +5,8 @@
 
 #include "base/bytes.hpp"
 #include "base/random.hpp"
+#include "latent/spill.hpp"
+#include "latent/transform_table.hpp"
 
 namespace hanse {
 
@@ -18,12 +20,14 @@ LatentPool::State::State(const LatentPoolOptions& wanted, std::shared_ptr<Clock>
 
 LatentPool::State::~State() = default;
 
-LatentPool::State::Remains::~Remains() {
+void LatentPool::State::Remains::finish() {
   bodies.clear();
   for (const auto& release : releases) release();
+  releases.clear();
 }
 
 void LatentPool::State::close() {
+  spill.reset();  // Its thread takes the mutex.
   Remains remains;
   const Lock lock(mutex);
   for (LatentHandle& handle : handles) {
@@ -38,6 +42,25 @@ void LatentPool::State::close() {
   while (!pinned.empty()) forget(lock, **pinned.begin(), remains);
   while (const auto victim = retention.victim(Retention::tenant_any).entry)
     forget(lock, static_cast<LatentBody&>(*victim), remains);
+}
+
+std::unique_ptr<LatentBody> LatentBody::shell() const {
+  auto shell = std::make_unique<LatentBody>();
+  shell->layout = layout;
+  shell->tenant = tenant;
+  shell->tokens = tokens;
+  shell->position_base = position_base;
+  shell->lease_ns = lease_ns;
+  shell->label = label;
+  shell->price = price;
+  shell->gloss = gloss;
+  shell->lineage = lineage;
+  shell->shares = shares;
+  shell->run = run;
+  shell->cost = cost;
+  shell->reuse = reuse;
+  shell->step_hash = step_hash;
+  return shell;
 }
 
 LatentHandle& LatentPool::State::find(const Lock&, LatentId latent) {
@@ -222,6 +245,24 @@ void LatentPool::State::forget(const Lock& lock, LatentBody& body, Remains& rema
   drop(lock, &body, remains_out);
 }
 
+void LatentPool::State::evict(const Lock& lock, LatentBody& body, Remains& remains_out) {
+  if (spill) spill->offer(lock, body);
+  forget(lock, body, remains_out);
+  ++evicted_count;
+}
+
+bool LatentPool::State::make_quota(const Lock& lock, uint32_t tenant, uint64_t bytes,
+                                   Remains& remains_out) {
+  const uint64_t quota = retention.quota_bytes(tenant);
+  if (bytes > quota) return false;
+  while (retention.kept_bytes(tenant) + bytes > quota) {
+    RetainedEntry* victim = retention.victim(tenant).entry;
+    if (!victim) return false;
+    evict(lock, static_cast<LatentBody&>(*victim), remains_out);
+  }
+  return true;
+}
+
 uint64_t LatentPool::State::evict(const Lock& lock, uint32_t tenant, uint64_t bytes,
                                   Remains& remains_out) {
   const uint64_t before = arena.used_bytes() + arena.adopted_bytes();
@@ -229,25 +270,33 @@ uint64_t LatentPool::State::evict(const Lock& lock, uint32_t tenant, uint64_t by
   while (freed() < bytes) {
     RetainedEntry* victim = retention.victim(tenant).entry;
     if (!victim) break;
-    forget(lock, static_cast<LatentBody&>(*victim), remains_out);
-    ++evicted_count;
+    evict(lock, static_cast<LatentBody&>(*victim), remains_out);
   }
   return freed();
 }
 
-void LatentPool::State::take_pages(const Lock& lock, uint32_t tenant, const LatentLayout& layout,
+void LatentPool::State::make_room(const Lock& lock, uint32_t tenant, uint64_t bytes,
+                                  Remains& remains_out) {
+  if (arena.fits(bytes, 1)) return;
+  for (const uint32_t whose : {tenant, Retention::tenant_any})
+    while (bytes <= arena.size_bytes_max() && evict(lock, whose, 1, remains_out) != 0)
+      if (arena.fits(bytes, 1)) return;
+  throw Error(ErrorCode::quota_exceeded, "page_bytes", arena.used_bytes() + bytes,
+              arena.size_bytes_max());
+}
+
+void LatentPool::State::take_pages(const Lock& lock, uint32_t tenant, uint64_t page_bytes,
                                    uint32_t count, uint32_t capacity, std::vector<Page*>& pages_out,
                                    Remains& remains_out) {
-  const uint64_t page_bytes = layout.token_bytes() * capacity;
   const auto take = [&] { return arena.take(tenant, page_bytes, capacity, count, pages_out); };
   if (take()) return;
   for (const uint32_t whose : {tenant, Retention::tenant_any})
-    while (page_bytes * count <= options.size_bytes_max && evict(lock, whose, 1, remains_out) != 0)
+    while (page_bytes * count <= arena.size_bytes_max() && evict(lock, whose, 1, remains_out) != 0)
       if (take()) return;
   throw Error(ErrorCode::quota_exceeded, "page_bytes",
               std::to_string(count) + " pages of " + std::to_string(page_bytes) + " bytes where " +
                   std::to_string(arena.used_bytes()) + " of " +
-                  std::to_string(options.size_bytes_max) + " bytes are used");
+                  std::to_string(arena.size_bytes_max()) + " bytes are used");
 }
 
 LatentPool::State::Pin::Pin(State& state, LatentId latent, AgentId reader, uint32_t reader_tenant)
@@ -267,7 +316,8 @@ LatentPool::State::Draft::Draft(State& state, uint32_t tenant, const LatentLayou
   const uint32_t handle = state.take_handle(lock);
   try {
     if (page_count != 0)
-      state.take_pages(lock, tenant, layout, page_count, capacity, pages_, remains);
+      state.take_pages(lock, tenant, layout.token_bytes() * capacity, page_count, capacity, pages_,
+                       remains);
   } catch (...) {
     state.free_handles.push_back(handle);
     --state.handle_count;
@@ -282,24 +332,55 @@ LatentPool::State::Draft::~Draft() {
   const Lock lock(state_.mutex);
   state_.free_handles.push_back(handle_);
   --state_.handle_count;
-  for (Page* page : pages_) state_.drop_page(lock, page, remains);
+  for (const auto* pages : {&pages_, &groups_})
+    for (Page* page : *pages) state_.drop_page(lock, page, remains);
+}
+
+std::span<Page* const> LatentPool::State::Draft::take_groups(uint32_t tenant,
+                                                             const LatentLayout& layout,
+                                                             uint32_t count) {
+  Remains remains;
+  const Lock lock(state_.mutex);
+  if (count != 0)
+    state_.take_pages(lock, tenant, layout.group_bytes, count, quantise_group_tokens, groups_,
+                      remains);
+  for (Page* page : groups_) page->filled = quantise_group_tokens;
+  return groups_;
+}
+
+void LatentPool::State::Draft::take(uint32_t tenant,
+                                    std::span<const LatentLayout::PageDemand> demands) {
+  Remains remains;
+  const Lock lock(state_.mutex);
+  for (const auto& [page_bytes, capacity, count] : demands)
+    state_.take_pages(lock, tenant, page_bytes, count, capacity, pages_, remains);
+}
+
+std::vector<Piece> LatentPool::State::Draft::fill(uint32_t fresh) {
+  std::vector<Piece> pieces;
+  pieces.reserve(pages_.size());
+  for (Page* page : pages_) {
+    page->filled = std::min(page->capacity, fresh);
+    pieces.push_back({page, 0, page->filled});
+    fresh -= page->filled;
+  }
+  return pieces;
 }
 
 LatentId LatentPool::State::Draft::publish(std::unique_ptr<LatentBody> body,
-                                           std::span<const Piece> shared, uint32_t fresh,
-                                           AgentId owner, LatentGrants rights) {
-  body->pieces.reserve(shared.size() + pages_.size());
-  body->pieces.assign(shared.begin(), shared.end());
-  for (Page* page : pages_) {
-    page->filled = std::min(page->capacity, fresh);
-    body->pieces.push_back({page, 0, page->filled});
-    fresh -= page->filled;
-  }
+                                           std::vector<Piece> pieces, AgentId owner,
+                                           LatentGrants rights, bool fresh) {
   const uint32_t tenant = body->tenant;
+  body->pieces = std::move(pieces);
+  Remains remains;
   const Lock lock(state_.mutex);
   // What rests on a grant is found by its handle alone: the index would forget the grant.
   if (rights.empty()) state_.add_to_index(lock, *body);
-  for (const Piece& piece : shared) ++piece.page->references;
+  if (!fresh) {
+    for (const Piece& piece : body->pieces) ++piece.page->references;
+    for (const auto* pages : {&pages_, &groups_})
+      for (Page* page : *pages) state_.drop_page(lock, page, remains);
+  }
   const LatentId latent =
       state_.open(lock, handle_, owner, tenant, body.release(), std::move(rights));
   handle_ = index_none;

@@ -50,6 +50,7 @@ struct LatentBody : PrefixEntry, RetainedEntry {
   mutable std::atomic<uint64_t> read_tokens{0};
 
   uint64_t size_bytes() const { return layout->token_bytes() * tokens; }
+  std::unique_ptr<LatentBody> shell() const;  // what is known of it, without its pages
   uint32_t end() const { return position_base + tokens; }
 };
 
@@ -66,6 +67,10 @@ struct LatentHandle {
 void check_tokens(std::span<const uint32_t> tokens, uint32_t token_count);
 // Throws out_of_range: past what a position can be, or past what the model was made for.
 void check_end(const LatentSpec& spec, uint32_t position, uint32_t token_count);
+// Throws latent_incompatible: quantised tokens can't be shown where they lie, nor be one block.
+void check_plain(const LatentLayout& layout, const char* field);
+// `sides` without the first tokens.
+LatentSides behind(LatentSides sides, uint32_t tokens);
 // Throws too_large.
 void check_gloss(const std::optional<std::string>& gloss);
 // Behind what `shares_out` has: `count` of the tokens of `from`, from `first` on.
@@ -76,6 +81,8 @@ uint64_t earlier_lease(uint64_t a, uint64_t b);
 // `first` and then `then`. grows: room is left behind for the next ones.
 std::shared_ptr<TokenRun> token_run(std::span<const uint32_t> first, std::span<const uint32_t> then,
                                     bool grows);
+
+class LatentSpill;
 
 struct LatentPool::State {
   State(const LatentPoolOptions& options, std::shared_ptr<Clock> clock, uint64_t seed);
@@ -111,7 +118,8 @@ struct LatentPool::State {
   // What dropped bodies leave to be done without the mutex: declared before the lock, it ends
   // after it.
   struct Remains {
-    ~Remains();
+    ~Remains() { finish(); }
+    void finish();
     std::vector<std::unique_ptr<LatentBody>> bodies;
     std::vector<std::function<void()>> releases;
   };
@@ -122,9 +130,14 @@ struct LatentPool::State {
                      AgentId producer, uint64_t step) const;
   void forget(const Lock&, LatentBody& body, Remains& remains_out);
   void close();  // drops all handles; what is held stays until it is let go
+  void evict(const Lock&, LatentBody& body, Remains& remains_out);
   uint64_t evict(const Lock&, uint32_t tenant, uint64_t bytes, Remains& remains_out);
-  // Pages of `layout` for `tenant`, evicting where there is no room. Throws quota_exceeded.
-  void take_pages(const Lock&, uint32_t tenant, const LatentLayout& layout, uint32_t count,
+  // Evicts until `tenant` may keep `bytes` more. False: it may not, whatever is evicted.
+  bool make_quota(const Lock&, uint32_t tenant, uint64_t bytes, Remains& remains_out);
+  // Evicts until `bytes` fit. Throws quota_exceeded.
+  void make_room(const Lock&, uint32_t tenant, uint64_t bytes, Remains& remains_out);
+  // Pages for `tenant`, evicting where there is no room. Throws quota_exceeded.
+  void take_pages(const Lock&, uint32_t tenant, uint64_t page_bytes, uint32_t count,
                   uint32_t capacity, std::vector<Page*>& pages_out, Remains& remains_out);
 
   const LatentPoolOptions options;
@@ -143,6 +156,7 @@ struct LatentPool::State {
   std::vector<LatentHandle> handles;
   std::vector<uint32_t> free_handles;
   uint64_t handle_count = 0, evicted_count = 0;
+  std::unique_ptr<LatentSpill> spill;  // null: what is evicted is gone
 };
 
 // A body that stays while this object lives, though its handles are released.
@@ -174,13 +188,20 @@ class LatentPool::State::Draft {
   Draft& operator=(const Draft&) = delete;
 
   const std::vector<Page*>& pages() const { return pages_; }
-  // The body's pieces are the `shared` ones and then `fresh` tokens of the draft's pages.
-  LatentId publish(std::unique_ptr<LatentBody> body, std::span<const Piece> shared, uint32_t fresh,
-                   AgentId owner, LatentGrants rights);
+  // More pages, for groups of quantised tokens. Throws quota_exceeded.
+  std::span<Page* const> take_groups(uint32_t tenant, const LatentLayout& layout, uint32_t count);
+  // The pages in the order of an image. Throws quota_exceeded.
+  void take(uint32_t tenant, std::span<const LatentLayout::PageDemand> demands);
+  // Gives each of the draft's pages the next of `fresh` tokens.
+  std::vector<Piece> fill(uint32_t fresh);
+  // Pages of the draft that are in none of the pieces are given back. `fresh`: each of its pages is
+  // in one of the pieces, and no others are.
+  LatentId publish(std::unique_ptr<LatentBody> body, std::vector<Piece> pieces, AgentId owner,
+                   LatentGrants rights, bool fresh = false);
 
  private:
   State& state_;
-  std::vector<Page*> pages_;
+  std::vector<Page*> pages_, groups_;
   uint32_t handle_ = index_none;
 };
 

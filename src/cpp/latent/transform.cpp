@@ -23,8 +23,6 @@ const TransformTable& transform_table() {
 
 namespace {
 
-constexpr uint32_t head_dim_max = 1024;
-
 uint32_t rotary_half(const LatentSpec& spec) {
   return (spec.rotary_dim == 0 ? spec.head_dim : spec.rotary_dim) / 2;
 }
@@ -34,7 +32,7 @@ struct KiviShape {
   KiviShape(const LatentSpec& spec, uint32_t token_count, uint32_t bits, uint32_t recent)
       : layers(spec.layers), heads(spec.kv_heads), dim(spec.head_dim), tokens(token_count) {
     if (bits != 8 && bits != 4) throw Error(ErrorCode::out_of_range, "bits", bits, 8);
-    if (dim > head_dim_max || dim % 2 != 0 || dim == 0)
+    if (dim > quantise_dim_max || dim % 2 != 0 || dim == 0)
       throw Error(ErrorCode::out_of_range, "head_dim",
                   "want an even number up to 1024, have " + std::to_string(dim));
     if (spec.kind != LatentKind::kv || spec.order != LatentOrder::nhd)
@@ -93,6 +91,13 @@ void RopeTurn::apply(const TransformTable& table, float* rows, uint64_t count) c
   turn(rows, count, dim_, cosines_.data(), sines_.data(), half_);
 }
 
+bool RopeTurn::apply_to(const TransformTable& table, float* to, const float* from, uint64_t count,
+                        bool streams) const {
+  if (pairing_ != RopePairing::neox) return false;
+  table.turn_halves_to(to, from, count, dim_, cosines_.data(), sines_.data(), half_, streams);
+  return true;
+}
+
 void rope_shift(const LatentSpec& spec, std::span<float> kv, uint32_t tokens, int64_t shift) {
   const uint64_t plane = uint64_t(tokens) * spec.kv_heads * spec.head_dim;
   if (spec.kind != LatentKind::kv)
@@ -102,6 +107,16 @@ void rope_shift(const LatentSpec& spec, std::span<float> kv, uint32_t tokens, in
   const RopeTurn turn(spec, shift);
   for (uint64_t layer = 0; layer < spec.layers; ++layer)
     turn.apply(transform_table(), kv.data() + 2 * layer * plane, uint64_t(tokens) * spec.kv_heads);
+}
+
+bool streams_floats(const float* to, uint64_t count) {
+  return count * sizeof(float) >= stream_size_bytes_min &&
+         reinterpret_cast<uintptr_t>(to) % 16 == 0;
+}
+
+uint64_t packed_bytes(const LatentSpec& spec, uint32_t scale_count) {
+  return 2 * sizeof(float) * scale_count +
+         uint64_t(quantise_group_tokens) * spec.head_dim * spec.quantised / 8;
 }
 
 uint64_t kivi_size_bytes(const LatentSpec& spec, uint32_t tokens, uint32_t bits, uint32_t recent) {
@@ -145,25 +160,27 @@ void kivi_dequantise(const LatentSpec& spec, Bytes packed, uint32_t tokens, uint
   const KiviShape shape(spec, tokens, bits, recent);
   check_sizes(shape, kv_out.size(), packed.size());
   const TransformTable& table = transform_table();
+  const bool streams = streams_floats(kv_out.data(), kv_out.size());
   const uint8_t* at = packed.data();
-  const auto unpack = [&](float* values, uint32_t scale_count, auto dequantise) {
+  const auto unpack = [&](float* values, uint32_t scale_count, uint64_t packed_stride,
+                          auto dequantise) {
     const auto* scales = reinterpret_cast<const float*>(at);
     const float* zeros = scales + scale_count;
     const auto* codes = reinterpret_cast<const uint8_t*>(zeros + scale_count);
     dequantise(DequantiseJob{codes, scales, zeros, quantise_group_tokens, shape.dim, shape.levels,
-                             shape.row, values});
-    at = codes + shape.code_bytes;
+                             shape.row, values, uint32_t(shape.heads), shape.dim, packed_stride,
+                             streams});
+    at += packed_stride * shape.heads;
   };
   for (uint32_t layer = 0; layer < shape.layers; ++layer)
     for (uint32_t group = 0; group < shape.groups; ++group) {
       const uint64_t first = uint64_t(group) * quantise_group_tokens * shape.row;
-      for (uint32_t head = 0; head < shape.heads; ++head)
-        unpack(&kv_out[shape.plane_at(2 * layer) + first + head * shape.dim], shape.dim,
-               table.dequantise_channels);
-      for (uint32_t head = 0; head < shape.heads; ++head)
-        unpack(&kv_out[shape.plane_at(2 * layer + 1) + first + head * shape.dim],
-               quantise_group_tokens, table.dequantise_tokens);
+      unpack(&kv_out[shape.plane_at(2 * layer) + first], shape.dim, shape.key_bytes,
+             table.dequantise_channels);
+      unpack(&kv_out[shape.plane_at(2 * layer + 1) + first], quantise_group_tokens,
+             shape.value_bytes, table.dequantise_tokens);
     }
+  if (streams) table.fence();
   const uint64_t left = (shape.tokens - shape.packed) * shape.row;
   for (uint32_t plane = 0; left != 0 && plane < 2 * shape.layers; ++plane) {
     std::memcpy(&kv_out[shape.plane_at(plane) + shape.packed * shape.row], at,

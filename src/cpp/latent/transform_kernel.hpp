@@ -42,6 +42,12 @@ void turn_halves(float* rows, uint64_t count, uint32_t dim, const float* __restr
   }
 }
 
+void turn_halves_to(float* to, const float* from, uint64_t count, uint32_t dim,
+                    const float* cosines, const float* sines, uint32_t half, bool) {
+  __builtin_memcpy(to, from, count * dim * sizeof(float));
+  turn_halves(to, count, dim, cosines, sines, half);
+}
+
 void turn_pairs(float* rows, uint64_t count, uint32_t dim, const float* __restrict cosines,
                 const float* __restrict sines, uint32_t half) {
   for (uint64_t row = 0; row < count; ++row) {
@@ -171,7 +177,17 @@ bool quantise_tokens(const QuantiseJob& job) {
   return all_finite(job.scales_out, job.tokens);
 }
 
+DequantiseJob head_of(DequantiseJob job, uint32_t head) {
+  job.codes += head * job.packed_stride;
+  job.scales += head * job.packed_stride / sizeof(float);
+  job.zeros += head * job.packed_stride / sizeof(float);
+  job.values_out += head * job.head_stride;
+  job.heads = 1;
+  return job;
+}
+
 void dequantise_channels(const DequantiseJob& job) {
+  for (uint32_t head = 1; head < job.heads; ++head) dequantise_channels(head_of(job, head));
   const uint32_t code_bytes = job.levels == 255 ? job.dim : job.dim / 2;
   for (uint32_t t = 0; t < job.tokens; ++t)
     decode(job.codes + uint64_t(t) * code_bytes, job.dim, job.scales, job.zeros, job.levels,
@@ -179,6 +195,7 @@ void dequantise_channels(const DequantiseJob& job) {
 }
 
 void dequantise_tokens(const DequantiseJob& job) {
+  for (uint32_t head = 1; head < job.heads; ++head) dequantise_tokens(head_of(job, head));
   float scales[dim_max], zeros[dim_max];
   const uint32_t code_bytes = job.levels == 255 ? job.dim : job.dim / 2;
   for (uint32_t t = 0; t < job.tokens; ++t) {
@@ -218,6 +235,7 @@ constexpr TransformTable table_of(CpuLevel level) {
           &brain_from_float,
           &turn_halves,
           &turn_pairs,
+          &turn_halves_to,
           &quantise_channels,
           &quantise_tokens,
           &dequantise_channels,

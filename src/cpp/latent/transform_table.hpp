@@ -13,6 +13,7 @@
 namespace hanse {
 
 constexpr uint32_t quantise_group_tokens = 32;
+constexpr uint32_t quantise_dim_max = 1024;
 
 // One head of up to quantise_group_tokens tokens, `token_stride` floats apart.
 struct QuantiseJob {
@@ -30,6 +31,10 @@ struct DequantiseJob {
   uint32_t tokens, dim, levels;
   uint64_t token_stride;
   float* values_out;
+  // Of several heads: how far apart they lie, in floats and, packed, in bytes.
+  uint32_t heads = 1;
+  uint64_t head_stride = 0, packed_stride = 0;
+  bool streams = false;  // past the caches, where values_out is 16-byte aligned; the caller fences
 };
 
 struct TransformTable {
@@ -46,6 +51,10 @@ struct TransformTable {
                       const float* sines, uint32_t half);
   void (*turn_pairs)(float* rows, uint64_t count, uint32_t dim, const float* cosines,
                      const float* sines, uint32_t half);
+  // `turn_halves` from one place to another. streams: past the caches; `to` is 16-byte aligned and
+  // the caller fences.
+  void (*turn_halves_to)(float* to, const float* from, uint64_t count, uint32_t dim,
+                         const float* cosines, const float* sines, uint32_t half, bool streams);
   // False: a value is not finite.
   bool (*quantise_channels)(const QuantiseJob& job);
   bool (*quantise_tokens)(const QuantiseJob& job);

@@ -6,6 +6,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
+
 #include "base/bytes.hpp"
 
 namespace hanse {
@@ -35,16 +37,98 @@ std::vector<uint8_t> encode_share(const WireShare& share, const Digest& ticket) 
   return {writer.bytes().begin(), writer.bytes().end()};
 }
 
-WireShare decode_share(Bytes message, const Digest& ticket) {
-  const auto corrupt = [](const char* what) {
-    throw Error(ErrorCode::latent_corrupt, "message", what);
-  };
+namespace {
+
+[[noreturn]] void corrupt(const char* what) {
+  throw Error(ErrorCode::latent_corrupt, "message", what);
+}
+
+std::vector<uint8_t> signed_by(ByteWriter& writer, const Digest& ticket) {
+  writer.put_digest(hmac_sha256(ticket, writer.bytes()));
+  return {writer.bytes().begin(), writer.bytes().end()};
+}
+
+// What was signed.
+Bytes checked(Bytes message, const Digest& ticket) {
   if (message.size() < sizeof(Digest)) corrupt("it is cut off");
   const Bytes body = message.first(message.size() - sizeof(Digest));
   Digest mac;
   std::memcpy(mac.data(), message.data() + body.size(), mac.size());
   if (!same_digest(mac, hmac_sha256(ticket, body))) corrupt("it was not made with this ticket");
-  ByteReader reader(body);
+  return body;
+}
+
+}  // namespace
+
+uint64_t wire_kind(Bytes message) {
+  uint64_t magic = 0;
+  if (message.size() >= sizeof(magic)) std::memcpy(&magic, message.data(), sizeof(magic));
+  return magic;
+}
+
+std::vector<uint8_t> encode_put(const WirePut& put, const Digest& ticket) {
+  ByteWriter writer;
+  writer.put(wire_put_magic);
+  writer.put(put.request);
+  write_spec(writer, put.spec);
+  writer.put(put.tokens);
+  writer.put(put.position_base);
+  for (const uint64_t value : {put.ttl_ns, put.label, put.price, put.step, put.cost})
+    writer.put(value);
+  writer.put(uint8_t(put.gloss.has_value()));
+  if (put.gloss) writer.put_text(*put.gloss);
+  writer.put(uint8_t(put.named));
+  writer.put(uint8_t(put.kept));
+  return signed_by(writer, ticket);
+}
+
+WirePut decode_put(Bytes message, const Digest& ticket) {
+  ByteReader reader(checked(message, ticket));
+  WirePut put;
+  if (reader.get<uint64_t>() != wire_put_magic) corrupt("it is of another version");
+  put.request = reader.get<uint64_t>();
+  put.spec = read_spec(reader);
+  put.tokens = reader.get<uint32_t>();
+  put.position_base = reader.get<uint32_t>();
+  for (uint64_t* value : {&put.ttl_ns, &put.label, &put.price, &put.step, &put.cost})
+    *value = reader.get<uint64_t>();
+  if (reader.get<uint8_t>() != 0) put.gloss = std::string(reader.get_text());
+  put.named = reader.get<uint8_t>() != 0;
+  put.kept = reader.get<uint8_t>() != 0;
+  reader.expect_end();
+  return put;
+}
+
+std::vector<uint8_t> encode_answer(const WireAnswer& answer, const Digest& ticket) {
+  ByteWriter writer;
+  writer.put(wire_answer_magic);
+  writer.put(answer.request);
+  writer.put(answer.latent);
+  writer.put(answer.code);
+  writer.put_text(answer.field);
+  writer.put_text(answer.detail);
+  return signed_by(writer, ticket);
+}
+
+WireAnswer decode_answer(Bytes message, const Digest& ticket) {
+  ByteReader reader(checked(message, ticket));
+  WireAnswer answer;
+  if (reader.get<uint64_t>() != wire_answer_magic) corrupt("it is of another version");
+  answer.request = reader.get<uint64_t>();
+  answer.latent = reader.get<LatentId>();
+  answer.code = reader.get<ErrorCode>();
+  answer.field = reader.get_text();
+  answer.detail = reader.get_text();
+  reader.expect_end();
+  const ErrorCodeTable codes = error_code_table();
+  if (std::none_of(codes.rows, codes.rows + codes.count,
+                   [&](const ErrorCodeInfo& known) { return known.code == answer.code; }))
+    corrupt("its error is none");
+  return answer;
+}
+
+WireShare decode_share(Bytes message, const Digest& ticket) {
+  ByteReader reader(checked(message, ticket));
   WireShare share;
   if (reader.get<uint64_t>() != wire_magic) corrupt("it is of another version");
   share.slot = reader.get<uint32_t>();
@@ -131,6 +215,12 @@ int sealed_copy(Bytes content) {
     return file;
   close(file);
   return -1;
+}
+
+void* map_frozen(int file, uint64_t size_bytes) {
+  constexpr int frozen = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE;
+  const int seals = fcntl(file, F_GET_SEALS);
+  return seals >= 0 && (seals & frozen) == frozen ? map_sealed(file, size_bytes) : nullptr;
 }
 
 void* map_sealed(int file, uint64_t size_bytes) {

@@ -88,7 +88,7 @@ void Parser::parse_annotation(ParsedRule& rule) {
   } else if (name != "note" && name != "reason") {
     // A misspelt obligation must not become a rule without one.
     fail_at(policy_, name_at, "id, obligation, approver, redact, rate, lesson, note or reason",
-            "'" + std::string(name) + "'");
+            std::string("'").append(name).append("'"));
   }
 }
 

@@ -124,6 +124,7 @@ void TaskTable::put_more(ByteWriter& writer) const {
     writer.put(more.lease_until_ns), writer.put(more.verifier), writer.put_text(more.verifier_role);
     writer.put_text(more.role), writer.put_text(more.rule), writer.put(more.approver);
     writer.put(more.answer_by_ns), writer.put_digest(more.asked), writer.put(more.answered_at);
+    for (const TaskRead& read : more.reads) writer.put(read.producer), writer.put(read.amount);
   }
 }
 

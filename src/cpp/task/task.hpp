@@ -106,6 +106,17 @@ struct Task {
   }
 };
 
+// What an agent is paid for what the task reads, once a person has allowed it.
+struct TaskRead {
+  uint32_t producer = 0;
+  uint64_t amount = 0;
+
+  template <class Coder, class Self>
+  static void each_field(Coder& coder, Self& self) {
+    coder(self.producer, self.amount);
+  }
+};
+
 // What few tasks have.
 struct TaskMore {
   uint32_t parent = index_none;  // task
@@ -120,6 +131,7 @@ struct TaskMore {
   uint64_t answer_by_ns = 0;  // silence until then is a denial
   Digest asked{};             // what is approved
   Position answered_at = position_none;
+  std::vector<TaskRead> reads;  // in snapshots a table of its own, where there are any
 
   template <class Coder, class Self>
   static void each_field(Coder& coder, Self& self) {

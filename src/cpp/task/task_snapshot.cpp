@@ -18,6 +18,12 @@ void TaskTable::encode(SnapshotWriter& out) const {
   out.table(indices.size(),
             [&](size_t i, FieldWriter& fields) { fields(indices[i], more_.at(indices[i])); });
   attempts.encode(out);
+  std::erase_if(indices, [&](uint32_t index) { return more_.at(index).reads.empty(); });
+  // Left out while it is empty, so that such snapshots stay what they were to the byte.
+  if (!indices.empty())
+    out.table(indices.size(), [&](size_t i, FieldWriter& fields) {
+      fields(indices[i], more_.at(indices[i]).reads);
+    });
 }
 
 void TaskTable::decode(SnapshotReader& in) {
@@ -67,6 +73,14 @@ void TaskTable::decode(SnapshotReader& in) {
     more_[index] = std::move(more);
   });
   attempts.decode(in);
+  if (in.remaining() != 0)
+    in.table([&](size_t, FieldReader& fields) {
+      uint32_t index = 0;
+      std::vector<TaskRead> reads;
+      fields(index, reads);
+      in.require(more_.contains(index), "task.reads");
+      more_[index].reads = std::move(reads);
+    });
   in.expect_end();
 }
 

@@ -29,6 +29,8 @@ py::dict spec_terms(const LatentSpec& spec) {
   fields["rotary_dim"] = spec.rotary_dim;
   fields["rope_scaling"] = spec.rope_scaling;
   fields["position_max"] = spec.position_max;
+  fields["quantised"] = spec.quantised;
+  fields["recent"] = spec.recent;
   return fields;
 }
 
@@ -43,6 +45,45 @@ LatentTerms terms_of(py::tuple said, const TokensArgument& tokens) {
   terms.price = unsigned_of(said[5], "price");
   terms.whole = truth_of(said[6], "whole");
   return terms;
+}
+
+SidesArgument::SidesArgument(py::handle value, const char* field, const LatentLayout& layout,
+                             uint32_t tokens, LatentDtype dtype, bool writes) {
+  const uint64_t dim = uint64_t(layout.spec.head_dim) * latent_dtype_bits(dtype) / 8;
+  const uint64_t plane_bytes = dim * layout.spec.kv_heads * tokens;
+  if (!PyList_Check(value.ptr())) {
+    take(value, field, plane_bytes * layout.plane_count, writes);
+    sides_ = layout.contiguous(data(0), tokens, dtype);
+    return;
+  }
+  for (const py::handle plane : py::reinterpret_borrow<py::list>(value))
+    take(plane, field, plane_bytes, writes);
+  sides_ = layout.contiguous(nullptr, tokens, dtype);
+  sides_.planes.clear();
+  for (size_t i = 0; i < buffers_.size(); ++i) sides_.planes.push_back(data(i));
+}
+
+void SidesArgument::take(py::handle value, const char* field, uint64_t want, bool writes) {
+  Py_buffer buffer;
+  if (PyUnicode_Check(value.ptr()) || PyObject_CheckBuffer(value.ptr()) == 0)
+    wrong_type(field, "an array", value);
+  if (PyObject_GetBuffer(value.ptr(), &buffer, writes ? PyBUF_WRITABLE : PyBUF_SIMPLE) != 0) {
+    PyErr_Clear();
+    release();
+    throw Error(ErrorCode::bad_array, field,
+                writes ? "want a C-contiguous, writable array" : "want a C-contiguous array");
+  }
+  buffers_.push_back(buffer);
+  if (static_cast<uint64_t>(buffer.len) == want) return;
+  const auto have = static_cast<uint64_t>(buffer.len);
+  release();
+  throw Error(ErrorCode::dimension_mismatch, field,
+              "want " + std::to_string(want) + " bytes, have " + std::to_string(have));
+}
+
+void SidesArgument::release() {
+  for (Py_buffer& buffer : buffers_) PyBuffer_Release(&buffer);
+  buffers_.clear();
 }
 
 namespace {
@@ -60,7 +101,8 @@ T choice_of(py::handle value, const char* field, const char* first, const char* 
 LatentSpec spec_of(py::object model, py::object tokenizer, py::object layers, py::object kv_heads,
                    py::object head_dim, py::object dtype, py::object rope_base_micro,
                    py::object kind, py::object order, py::object rope_pairing,
-                   py::object rotary_dim, py::object rope_scaling, py::object position_max) {
+                   py::object rotary_dim, py::object rope_scaling, py::object position_max,
+                   py::object quantised, py::object recent) {
   LatentSpec spec;
   spec.model = text_of(model, "model");
   spec.tokenizer = text_of(tokenizer, "tokenizer");
@@ -75,68 +117,17 @@ LatentSpec spec_of(py::object model, py::object tokenizer, py::object layers, py
   spec.rotary_dim = unsigned_of<uint32_t>(rotary_dim, "rotary_dim");
   spec.rope_scaling = text_of(rope_scaling, "rope_scaling");
   spec.position_max = unsigned_of<uint32_t>(position_max, "position_max");
+  spec.quantised = unsigned_of<uint32_t>(quantised, "quantised");
+  spec.recent = unsigned_of<uint32_t>(recent, "recent");
   return spec;
 }
-
-// A contiguous array of all planes, or a list of one a plane.
-class SidesArgument {
- public:
-  SidesArgument(py::handle value, const char* field, const LatentLayout& layout, uint32_t tokens,
-                LatentDtype dtype, bool writes) {
-    const uint64_t dim = uint64_t(layout.spec.head_dim) * latent_dtype_bits(dtype) / 8;
-    const uint64_t plane_bytes = dim * layout.spec.kv_heads * tokens;
-    if (!PyList_Check(value.ptr())) {
-      take(value, field, plane_bytes * layout.plane_count, writes);
-      sides_ = layout.contiguous(data(0), tokens, dtype);
-      return;
-    }
-    for (const py::handle plane : py::reinterpret_borrow<py::list>(value))
-      take(plane, field, plane_bytes, writes);
-    sides_ = layout.contiguous(nullptr, tokens, dtype);
-    sides_.planes.clear();
-    for (size_t i = 0; i < buffers_.size(); ++i) sides_.planes.push_back(data(i));
-  }
-  SidesArgument(const SidesArgument&) = delete;
-  SidesArgument& operator=(const SidesArgument&) = delete;
-  ~SidesArgument() {
-    for (Py_buffer& buffer : buffers_) PyBuffer_Release(&buffer);
-  }
-  const LatentSides& view() const { return sides_; }
-
- private:
-  void take(py::handle value, const char* field, uint64_t want, bool writes) {
-    Py_buffer buffer;
-    if (PyUnicode_Check(value.ptr()) || PyObject_CheckBuffer(value.ptr()) == 0)
-      wrong_type(field, "an array", value);
-    if (PyObject_GetBuffer(value.ptr(), &buffer, writes ? PyBUF_WRITABLE : PyBUF_SIMPLE) != 0) {
-      PyErr_Clear();
-      release();
-      throw Error(ErrorCode::bad_array, field,
-                  writes ? "want a C-contiguous, writable array" : "want a C-contiguous array");
-    }
-    buffers_.push_back(buffer);
-    if (static_cast<uint64_t>(buffer.len) == want) return;
-    const auto have = static_cast<uint64_t>(buffer.len);
-    release();
-    throw Error(ErrorCode::dimension_mismatch, field,
-                "want " + std::to_string(want) + " bytes, have " + std::to_string(have));
-  }
-  void release() {
-    for (Py_buffer& buffer : buffers_) PyBuffer_Release(&buffer);
-    buffers_.clear();
-  }
-  uint8_t* data(size_t index) const { return static_cast<uint8_t*>(buffers_[index].buf); }
-
-  std::vector<Py_buffer> buffers_;
-  LatentSides sides_;
-};
 
 LatentId put(KernelHandle& handle, AgentId owner, const LatentSpec& spec, py::object kv,
              uint32_t token_count, py::object tokens, py::tuple said) {
   Kernel& kernel = handle.open();
   const TokensArgument ids(tokens, token_count);
   const LatentTerms terms = terms_of(said, ids);
-  const SidesArgument sides(kv, "kv", LatentLayout(spec), token_count, spec.dtype, false);
+  const SidesArgument sides(kv, "kv", *latent_layout(spec), token_count, spec.dtype, false);
   return unlocked([&] {
     return kernel.latents().put(owner, kernel.tenant_index(owner), spec, sides.view(), token_count,
                                 terms);
@@ -172,7 +163,7 @@ LatentId append(KernelHandle& handle, AgentId owner, LatentId latent, const Late
   Kernel& kernel = handle.open();
   const TokensArgument ids(tokens, token_count);
   const uint64_t step_number = unsigned_of(step, "step");
-  const SidesArgument sides(kv, "kv", LatentLayout(spec), token_count, spec.dtype, false);
+  const SidesArgument sides(kv, "kv", *latent_layout(spec), token_count, spec.dtype, false);
   return unlocked([&] {
     const uint32_t tenant = kernel.tenant_index(owner);
     return kernel.latents().append(latent, owner, tenant, sides.view(), token_count, ids.view(),
@@ -212,7 +203,7 @@ void read_into(KernelHandle& handle, AgentId reader, LatentId latent, const Late
   Kernel& kernel = handle.open();
   const LatentReading reading{latent_dtype_of(dtype),
                               signed_of(shift, "shift", -int64_t(UINT32_MAX), UINT32_MAX)};
-  const SidesArgument sides(out, "out", LatentLayout(spec), token_count, reading.dtype, true);
+  const SidesArgument sides(out, "out", *latent_layout(spec), token_count, reading.dtype, true);
   unlocked([&] {
     kernel.latents().read_into(latent, reader, kernel.tenant_index(reader), want, sides.view(),
                                reading);
@@ -256,6 +247,13 @@ py::dict status_of(KernelHandle& handle) {
   fields["evicted_count"] = status.evicted_count;
   fields["metadata_bytes"] = status.metadata_bytes;
   fields["huge_pages"] = status.huge_pages;
+  fields["spilled_bytes"] = status.spilled_bytes;
+  fields["spilled_count"] = status.spilled_count;
+  fields["spilling_bytes"] = status.spilling_bytes;
+  fields["spill_written_count"] = status.spill_written_count;
+  fields["spill_loaded_count"] = status.spill_loaded_count;
+  fields["spill_dropped_count"] = status.spill_dropped_count;
+  fields["spill_lost_count"] = status.spill_lost_count;
   return fields;
 }
 
@@ -284,6 +282,39 @@ void register_retention(KernelClass& kernel_class) {
              const uint64_t quota = unsigned_of(bytes, "size_bytes");
              kernel.latents().set_quota(kernel.tenant_index(actor), quota);
            })
+      .def("latent_spill_to",
+           [](KernelHandle& handle, const std::string& directory, py::object size_bytes_max,
+              py::object staging_bytes_max) {
+             Kernel& kernel = handle.open();
+             const LatentSpillOptions options{directory,
+                                              unsigned_of(size_bytes_max, "size_bytes_max"),
+                                              unsigned_of(staging_bytes_max, "staging_bytes_max")};
+             unlocked([&] { kernel.latents().spill_to(options); });
+           })
+      .def("latent_expect",
+           [](KernelHandle& handle, AgentId reader, const LatentSpec& spec, py::object tokens) {
+             Kernel& kernel = handle.open();
+             const TokensArgument ids(tokens, {});
+             return kernel.latents().expect(kernel.tenant_index(reader),
+                                            latent_layout(spec)->fingerprint, ids.view());
+           })
+      .def("latent_fetch",
+           [](KernelHandle& handle, AgentId reader, const LatentSpec& spec, py::object tokens,
+              py::object timeout_ns) {
+             Kernel& kernel = handle.open();
+             const TokensArgument ids(tokens, {});
+             const uint64_t waits = unsigned_of(timeout_ns, "timeout");
+             const LatentPool::Prefix found = unlocked([&] {
+               return kernel.latents().fetch(reader, kernel.tenant_index(reader),
+                                             latent_layout(spec)->fingerprint, ids.view(), waits);
+             });
+             return py::make_tuple(found.latent, found.matched);
+           })
+      .def("latent_set_size",
+           [](KernelHandle& handle, py::object bytes) {
+             Kernel& kernel = handle.open();
+             kernel.latents().set_size(unsigned_of(bytes, "size_bytes"));
+           })
       .def("latent_reserve",
            [](KernelHandle& handle, AgentId actor, const LatentSpec& spec, py::object tokens) {
              Kernel& kernel = handle.open();
@@ -299,7 +330,7 @@ void register_latent(py::module_& module, KernelClass& kernel_class) {
   py::class_<LatentSpec>(module, "LatentSpec")
       .def(py::init(&spec_of))
       .def("fingerprint",
-           [](const LatentSpec& spec) { return bytes_from(latent_fingerprint(spec)); });
+           [](const LatentSpec& spec) { return bytes_from(latent_layout(spec)->fingerprint); });
 
   kernel_class.def("latent_put", &put)
       .def("latent_adopt", &adopt)

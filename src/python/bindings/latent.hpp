@@ -28,6 +28,25 @@ class TokensArgument {
   std::optional<py::array> array_;
 };
 
+// A contiguous array of all planes, or a list of one a plane.
+class SidesArgument {
+ public:
+  SidesArgument(py::handle value, const char* field, const LatentLayout& layout, uint32_t tokens,
+                LatentDtype dtype, bool writes);
+  SidesArgument(const SidesArgument&) = delete;
+  SidesArgument& operator=(const SidesArgument&) = delete;
+  ~SidesArgument() { release(); }
+  const LatentSides& view() const { return sides_; }
+
+ private:
+  void take(py::handle value, const char* field, uint64_t want, bool writes);
+  void release();
+  uint8_t* data(size_t index) const { return static_cast<uint8_t*>(buffers_[index].buf); }
+
+  std::vector<Py_buffer> buffers_;
+  LatentSides sides_;
+};
+
 // What is said beside the KV; (step, position_base, lease_ns, label, gloss, price, whole).
 LatentTerms terms_of(py::tuple said, const TokensArgument& tokens);
 LatentDtype latent_dtype_of(const std::string& name);

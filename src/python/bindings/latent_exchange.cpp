@@ -60,11 +60,41 @@ std::unique_ptr<LatentReader> connect(const std::string& path, py::object ticket
   return std::make_unique<LatentReader>(path, agent, tenant, secret);
 }
 
+int milliseconds(py::object value) {
+  return static_cast<int>(signed_of(value, "timeout_ms", -1, 86'400'000));
+}
+
 py::object receive(LatentReader& reader, py::object timeout_ms) {
-  const int waits = static_cast<int>(signed_of(timeout_ms, "timeout_ms", -1, 86'400'000));
+  const int waits = milliseconds(timeout_ms);
   std::shared_ptr<RemoteLatent> latent = unlocked([&] { return reader.receive(waits); });
   if (!latent) return py::none();
   return py::cast(latent);
+}
+
+// kept: None, or what computing it anew costs.
+LatentReader::Terms put_terms(py::tuple said, py::object kept, const TokensArgument& ids) {
+  LatentReader::Terms terms;
+  terms.said = terms_of(said, ids);
+  terms.kept = !kept.is_none();
+  if (terms.kept) terms.cost = unsigned_of(kept, "cost");
+  return terms;
+}
+
+LatentId put(LatentReader& reader, const LatentSpec& spec, py::object kv, uint32_t token_count,
+             py::object tokens, py::tuple said, py::object kept, py::object timeout_ms) {
+  const TokensArgument ids(tokens, token_count);
+  const LatentReader::Terms terms = put_terms(said, kept, ids);
+  const SidesArgument sides(kv, "kv", LatentLayout(spec), token_count, spec.dtype, false);
+  const int waits = milliseconds(timeout_ms);
+  return unlocked([&] { return reader.put(spec, sides.view(), token_count, terms, waits); });
+}
+
+LatentId put_file(LatentReader& reader, const LatentSpec& spec, int file, uint32_t token_count,
+                  py::object tokens, py::tuple said, py::object kept, py::object timeout_ms) {
+  const TokensArgument ids(tokens, token_count);
+  const LatentReader::Terms terms = put_terms(said, kept, ids);
+  const int waits = milliseconds(timeout_ms);
+  return unlocked([&] { return reader.put_file(spec, file, token_count, terms, waits); });
 }
 
 }  // namespace
@@ -85,6 +115,13 @@ void register_latent_exchange(py::module_& module, KernelClass& kernel_class) {
                        AgentId agent) { return exchange.open().share(latent, agent); })
       .def("end", [](Exchange& exchange, LatentId latent,
                      AgentId agent) { return exchange.open().end(latent, agent); })
+      .def("puts",
+           [](Exchange& exchange) {
+             py::list all;
+             for (const auto& [latent, agent] : exchange.open().puts())
+               all.append(py::make_tuple(latent, agent));
+             return all;
+           })
       .def("share_count", [](Exchange& exchange) { return exchange.open().share_count(); })
       .def("close", [](Exchange& exchange) { exchange.exchange.reset(); });
 
@@ -103,7 +140,12 @@ void register_latent_exchange(py::module_& module, KernelClass& kernel_class) {
           arrays[i] = page_array(latent->layout(), latent->pieces()[i], owner);
         return arrays;
       });
-  py::class_<LatentReader>(module, "LatentReader").def(py::init(&connect)).def("receive", &receive);
+  py::class_<LatentReader>(module, "LatentReader")
+      .def(py::init(&connect))
+      .def("receive", &receive)
+      .def("put", &put)
+      .def("put_file", &put_file)
+      .def("release", [](LatentReader& reader, LatentId latent) { reader.release(latent); });
 }
 
 }  // namespace hanse::python

@@ -63,6 +63,9 @@ py::list latent_pages(KernelHandle& handle, AgentId reader, LatentId latent) {
   auto hold = std::make_unique<LatentHold>(
       kernel.latents().hold(latent, reader, kernel.tenant_index(reader)));
   const LatentHold& held = *hold;
+  if (held.layout().group_bytes != 0)
+    throw Error(ErrorCode::latent_incompatible, "pages", "quantised tokens can only be read",
+                latent);
   const py::capsule owner(hold.release(),
                           [](void* address) { delete static_cast<LatentHold*>(address); });
   py::list arrays(held.pieces().size());

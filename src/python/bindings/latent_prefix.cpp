@@ -14,6 +14,7 @@ struct PrefixObject {
   AgentId reader;
   uint32_t tenant;
   Digest fingerprint;
+  const LatentSpec* spec;  // owned
 };
 
 PrefixObject* prefix_of(PyObject* self) { return reinterpret_cast<PrefixObject*>(self); }
@@ -29,7 +30,9 @@ int create(PyObject* self, PyObject* args, PyObject* keywords) {
     PrefixObject* prefix = prefix_of(self);
     prefix->reader = unsigned_of(reader, "reader");
     prefix->tenant = handle.open().tenant_index(prefix->reader);
-    prefix->fingerprint = latent_fingerprint(py::handle(spec).cast<const LatentSpec&>());
+    const auto& wanted = py::handle(spec).cast<const LatentSpec&>();
+    prefix->fingerprint = latent_layout(wanted)->fingerprint;
+    delete std::exchange(prefix->spec, new LatentSpec(wanted));
     Py_INCREF(kernel);
     Py_XSETREF(prefix->kernel, kernel);
     prefix->handle = &handle;
@@ -55,6 +58,7 @@ int clear(PyObject* self) {
 void release(PyObject* self) {
   PyObject_GC_UnTrack(self);
   clear(self);
+  delete std::exchange(prefix_of(self)->spec, nullptr);
   PyTypeObject* type = Py_TYPE(self);
   type->tp_free(self);
   Py_DECREF(type);
@@ -131,6 +135,75 @@ PyObject* acquire(PyObject* self, PyObject* const* args, Py_ssize_t count) {
   }
 }
 
+// A contiguous buffer of whole elements of the spec's dtype.
+class Values {
+ public:
+  Values(PyObject* value, const LatentLayout& layout, size_t tokens) {
+    if (PyObject_CheckBuffer(value) == 0) wrong_type("kv", "an array", value);
+    if (PyObject_GetBuffer(value, &buffer_, PyBUF_C_CONTIGUOUS) != 0) {
+      PyErr_Clear();
+      throw Error(ErrorCode::bad_array, "kv", "want a C-contiguous array");
+    }
+    const auto have = static_cast<uint64_t>(buffer_.len);
+    const auto element =
+        static_cast<Py_ssize_t>(std::max<uint32_t>(latent_dtype_bits(layout.spec.dtype) / 8, 1));
+    const bool fits = have == layout.token_bytes() * tokens && buffer_.itemsize == element;
+    if (fits) return;
+    PyBuffer_Release(&buffer_);
+    throw Error(ErrorCode::dimension_mismatch, "kv",
+                "want " + std::to_string(layout.token_bytes() * tokens) + " bytes in elements of " +
+                    std::to_string(element) + ", have " + std::to_string(have));
+  }
+  ~Values() { PyBuffer_Release(&buffer_); }
+  Values(const Values&) = delete;
+  Values& operator=(const Values&) = delete;
+  uint8_t* data() const { return static_cast<uint8_t*>(buffer_.buf); }
+
+ private:
+  Py_buffer buffer_{};
+};
+
+// Small copies keep the GIL.
+constexpr uint64_t locked_bytes_max = uint64_t(1) << 20;
+
+PyObject* put(PyObject* self, PyObject* const* args, Py_ssize_t count) {
+  if (count != 2 && count != 3) {
+    PyErr_Format(PyExc_TypeError, "put(tokens, kv, cost=None) takes 2 or 3 arguments, %zd given",
+                 count);
+    return nullptr;
+  }
+  try {
+    Kernel& kernel = kernel_of(self);
+    const PrefixObject* prefix = prefix_of(self);
+    const Tokens tokens(args[0]);
+    const bool keeps = count == 3 && args[2] != Py_None;
+    const uint64_t cost = keeps ? unsigned_of(args[2], "cost") : 0;
+    const std::shared_ptr<const LatentLayout> layout = latent_layout(*prefix->spec);
+    const Values kv(args[1], *layout, tokens.view().size());
+    LatentTerms terms;
+    terms.tokens = tokens.view();
+    const auto token_count = static_cast<uint32_t>(tokens.view().size());
+    const auto store = [&] {
+      LatentPool& pool = kernel.latents();
+      const LatentId latent =
+          pool.put(prefix->reader, prefix->tenant, layout->spec,
+                   layout->contiguous(kv.data(), token_count), token_count, terms);
+      try {
+        if (keeps) pool.keep(latent, prefix->reader, prefix->tenant, cost, false);
+      } catch (...) {
+        pool.release(latent);
+        throw;
+      }
+      return latent;
+    };
+    const bool small = layout->token_bytes() * token_count <= locked_bytes_max;
+    return PyLong_FromUnsignedLongLong(small ? store() : unlocked(store));
+  } catch (...) {
+    set_python_error();
+    return nullptr;
+  }
+}
+
 PyMethodDef methods[] = {
     {"match", reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(&match)), METH_FASTCALL,
      "match($self, tokens, /)\n--\n\n"
@@ -140,6 +213,11 @@ PyMethodDef methods[] = {
      METH_FASTCALL,
      "acquire($self, tokens, /)\n--\n\n"
      "The same, and a new handle of what was found: (id, matched); (0, 0): there is none."},
+    {"put", reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(&put)), METH_FASTCALL,
+     "put($self, tokens, kv, cost=None, /)\n--\n\n"
+     "Copies kv, contiguous and as the spec orders it, in under these tokens; returns the id.\n\n"
+     "cost: not None: it is kept, too, as `Latent.keep` does.\n"
+     "Raises InvalidError, BusyError (QuotaExceeded)."},
     {nullptr, nullptr, 0, nullptr}};
 
 PyType_Slot slots[] = {{Py_tp_init, reinterpret_cast<void*>(&create)},

@@ -46,7 +46,7 @@ from .journal import (
 )
 from .kernel import AgentView, Kernel, ManualClock, open
 from .latent import Latent, LatentInfo, LatentPoolStatus, Latents, Prefixes
-from .latent_exchange import LatentExchange, LatentReader, RemoteLatent
+from .latent_exchange import LatentExchange, LatentReader, LatentSheet, RemoteLatent
 from .latent_spec import LatentSpec
 from .latent_tier import DiskTier, Stored
 from .ledger import Account, Ledger, Totals, Usage
@@ -143,6 +143,7 @@ __all__ = [
     "LatentManifest",
     "LatentPoolStatus",
     "LatentReader",
+    "LatentSheet",
     "LatentSpec",
     "Latents",
     "Ledger",

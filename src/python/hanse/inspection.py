@@ -165,7 +165,7 @@ def _print_choice(kernel: Kernel, event: Event) -> None:
 
 def _transition(kernel: Kernel, event: Event) -> str:
     fields = event.fields
-    if event.type in ("dispatched", "tasked"):
+    if event.type in ("dispatched", "tasked", "tasked_unpaid"):
         paid = sum(
             int(fields[f"reads[{each}].amount"]) for each in range(int(fields.get("reads", "0")))
         )
@@ -173,6 +173,7 @@ def _transition(kernel: Kernel, event: Event) -> str:
             f"dispatched to {_named(kernel, fields['worker'])}, tier {fields['tier']}, "
             f"price {int(fields['price']):,}, reserved {int(fields['budget']):,}"
             + (f", of which {paid:,} for reading latents" if paid else "")
+            + (" once it is allowed" if event.type == "tasked_unpaid" else "")
         )
     if event.type == "escalated":
         return (
@@ -216,7 +217,7 @@ def explain(directory: Path, number: int) -> None:
         for event in _events_of(kernel, task):
             line = _transition(kernel, event)
             print(f"    {event.position:>6}  {_time(event.time_ns)}  {line}")
-            if event.type in ("dispatched", "tasked", "escalated"):
+            if event.type in ("dispatched", "tasked", "tasked_unpaid", "escalated"):
                 _print_choice(kernel, event)
         if task.changed_at - task.dispatched_at >= EVENTS_READ_MAX:
             print(f"    … and more after {EVENTS_READ_MAX:,} events; last at {task.changed_at}")

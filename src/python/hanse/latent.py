@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -55,7 +56,9 @@ class LatentPoolStatus:
 
     prefaulted_bytes of mapped_bytes are resident already; huge_pages: whether the system backs them
     with huge pages. adopted_bytes: memory of others that latents show. kept_bytes: without regard
-    to handles. metadata_bytes: of all mapped pages.
+    to handles. metadata_bytes: of all mapped pages. spilled_bytes: files of `spill_to`;
+    spilling_bytes wait to be written. Dropped: no room, no place in the queue or no disk; lost: a
+    file was gone or altered.
     """
 
     page_bytes_used: int
@@ -69,6 +72,13 @@ class LatentPoolStatus:
     evicted_count: int
     metadata_bytes: int
     huge_pages: bool
+    spilled_bytes: int
+    spilled_count: int
+    spilling_bytes: int
+    spill_written_count: int
+    spill_loaded_count: int
+    spill_dropped_count: int
+    spill_lost_count: int
 
 
 class Latent:
@@ -217,7 +227,8 @@ class Latent:
         core = self._kernel._core
         block = core.latent_continue_block(self.reader, self.id, None, room, position - base)
         id = block.publish(count, None, (0, 0, 0, 0, None, 0, True))
-        return Latent(self._kernel, id, self.reader, (spec, count, position))
+        # What was turned lies there as floats.
+        return Latent(self._kernel, id, self.reader, (replace(spec, quantised=0), count, position))
 
     def grant(self, reader: int, *, clearance: int = 0) -> None:
         """Lets an agent of another tenant read it.
@@ -259,10 +270,12 @@ class Latent:
 
 
 class Prefixes(_core.PrefixView):
-    """The stored prefixes of one (tenant, spec): `match(tokens)` and `acquire(tokens)`.
+    """The stored prefixes of one (tenant, spec): `match`, `acquire` and `put`.
 
-    Both are one C call and take int32 or uint32 [n], contiguous. `match` returns how many tokens
-    are covered, in whole pages of 16; `acquire` returns (id of a new handle, covered).
+    Each is one C call and takes tokens as int32 or uint32 [n], contiguous. `match(tokens)` returns
+    how many are covered, in whole pages of 16; `acquire(tokens)` returns (id of a new handle,
+    covered). `put(tokens, kv, cost=None)` stores kv, one contiguous array, under them and returns
+    its id; with a cost it is kept, too.
     """
 
     __slots__ = ()
@@ -392,6 +405,10 @@ class Latents:
         """Evicts what who acts keeps, worth least first, until so much is free; returns bytes."""
         return self._kernel._core.latent_evict(self._kernel._acting(), size_bytes)
 
+    def set_size(self, size_bytes: int) -> None:
+        """The bound of the pool (1 GiB at first); what is above it and has no handle is evicted."""
+        self._kernel._core.latent_set_size(size_bytes)
+
     def set_quota(self, tenant: int, size_bytes: int) -> None:
         """How much an agent's tenant may keep; what is above it is evicted."""
         self._kernel._core.latent_quota(tenant, size_bytes)
@@ -399,6 +416,37 @@ class Latents:
     def reserve(self, spec: LatentSpec, tokens: int) -> None:
         """Makes memory for so many tokens resident, so that the first copies are fast, too."""
         self._kernel._core.latent_reserve(self._kernel._acting(), core_spec(spec), tokens)
+
+    def spill_to(
+        self,
+        directory: str | os.PathLike[str],
+        *,
+        size_bytes_max: int = 4 << 30,
+        staging_bytes_max: int = 64 << 20,
+    ) -> None:
+        """What is evicted from now on goes to files in `directory`, by a thread of its own.
+
+        So does all that can be found again by its tokens or step. A look-up that finds more there
+        than in memory begins to read it; it comes back as kept. Files are checked when they are
+        read and removed with the kernel. size_bytes_max: of files; staging_bytes_max: of pages that
+        wait to be written. What finds no room is dropped, and `status` counts it. Raises
+        StorageError (UnusableDirectory, Locked), ConflictError (it spills already), InvalidError.
+        """
+        self._kernel._core.latent_spill_to(os.fspath(directory), size_bytes_max, staging_bytes_max)
+
+    def expect(self, tokens: NDArray[np.uint32], spec: LatentSpec) -> int:
+        """How many of these tokens memory will have soon: what lies on disk is read from now on."""
+        reader = self._kernel._acting()
+        return self._kernel._core.latent_expect(reader, core_spec(spec), tokens)
+
+    def fetch(
+        self, tokens: NDArray[np.uint32], spec: LatentSpec, *, timeout: float = 60.0
+    ) -> tuple[Latent | None, int]:
+        """`longest_prefix` once what lies on disk has been read, or after `timeout` seconds."""
+        reader = self._kernel._acting()
+        waits = duration_ns(timeout, "timeout")
+        id, matched = self._kernel._core.latent_fetch(reader, core_spec(spec), tokens, waits)
+        return (Latent(self._kernel, id, reader, (spec, matched, 0)) if id else None), matched
 
     def status(self) -> LatentPoolStatus:
         """How full the pool is."""

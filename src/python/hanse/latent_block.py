@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -119,4 +120,6 @@ def continue_block(
     by = latent.reader if owner is None else owner
     want = None if spec is None else core_spec(spec)
     core = kernel._core.latent_continue_block(by, latent.id, want, room, shift)
-    return LatentBlock(kernel, core, latent._facts()[0] if spec is None else spec, by)
+    # What a runtime writes in place lies there as it writes it.
+    known = replace(latent._facts()[0] if spec is None else spec, quantised=0)
+    return LatentBlock(kernel, core, known, by)

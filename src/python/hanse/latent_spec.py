@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import numpy as np
@@ -32,6 +32,9 @@ class LatentSpec:
     many elements of a head RoPE turns, 0: all; rope_scaling: as the model says it. kind: "kv", or
     "hidden" for hidden states and embeddings, which have one plane a layer. order: "NHD" (tokens,
     heads, dim) or "HND". position_max: positions that the model was made for; 0: not said.
+    quantised: 8 or 4: it lies in the pool in so many bits (KIVI, Liu et al., ICML 2024: keys by
+    channel in groups of 32 tokens, values by token), while arrays have `dtype`; the newest `recent`
+    tokens, at least, stay as they were put. Such latents can be read, not viewed.
     """
 
     model: str
@@ -47,12 +50,21 @@ class LatentSpec:
     rotary_dim: int = 0
     rope_scaling: str = ""
     position_max: int = 0
+    quantised: int = 0
+    recent: int = 32
+    _known: Any = field(default=None, init=False, repr=False, compare=False)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # What the core made of it stays in this process.
+        return LatentSpec, tuple(getattr(self, f.name) for f in fields(self) if f.init)
 
     def _core(self) -> _core.LatentSpec:
+        if self._known is not None:
+            return self._known[0]  # type: ignore[no-any-return]
         rope_base = self.rope_base
         if not isinstance(rope_base, (int, float)) or not 0 <= rope_base < 1e12:
             refuse("OutOfRange", "rope_base", f"want 0 … 1e12, have {rope_base!r:.40}")
-        return _core.LatentSpec(
+        known = _core.LatentSpec(
             self.model,
             self.tokenizer,
             self.layers,
@@ -66,7 +78,15 @@ class LatentSpec:
             self.rotary_dim,
             self.rope_scaling,
             self.position_max,
+            self.quantised,
+            self.recent,
         )
+        shape = self.shape(0)
+        axis = len(shape) - (2 if self.order == "HND" else 3)
+        around = (shape[:axis], shape[axis + 1 :])
+        facts = (known, np.dtype(self.numpy_dtype()), axis, *around)
+        object.__setattr__(self, "_known", facts)
+        return known
 
     @property
     def fingerprint(self) -> str:
@@ -96,14 +116,12 @@ def as_array(kv: Any, spec: LatentSpec, field: str = "kv") -> NDArray[Any]:
     """The caller's memory as an array of the spec's dtype and shape, without a copy."""
     core_spec(spec)
     array = _host_array(kv, field)
-    want = spec.numpy_dtype()
-    if array.dtype != want:
-        refuse("WrongType", field, f"want dtype {np.dtype(want).name}, have {array.dtype.name}")
-    expected = spec.shape(0)
-    axis = len(expected) - (2 if spec.order == "HND" else 3)
-    if array.ndim != len(expected) or array.shape != spec.shape(array.shape[axis]):
-        shape = tuple("tokens" if i == axis else n for i, n in enumerate(expected))
-        refuse("DimensionMismatch", field, f"want {shape}, have {array.shape}")
+    _, dtype, axis, before, behind = spec._known
+    if array.dtype != dtype:
+        refuse("WrongType", field, f"want dtype {dtype.name}, have {array.dtype.name}")
+    shape = array.shape
+    if shape[:axis] != before or shape[axis + 1 :] != behind:
+        refuse("DimensionMismatch", field, f"want {(*before, 'tokens', *behind)}, have {shape}")
     if not array.flags.c_contiguous:
         refuse("BadArray", field, "want a C-contiguous array")
     return array
@@ -111,6 +129,8 @@ def as_array(kv: Any, spec: LatentSpec, field: str = "kv") -> NDArray[Any]:
 
 def as_planes(kv: Any, spec: LatentSpec, field: str = "kv") -> tuple[Any, int]:
     """One array of all planes, or a list of one a plane; and how many tokens they have."""
+    if type(kv) is np.ndarray:
+        return as_array(kv, spec, field), kv.shape[spec._known[2]]
     core_spec(spec)
     axis = -2 if spec.order == "HND" else -3
     if not isinstance(kv, (list, tuple)) or not kv or not hasattr(kv[0], "shape"):
@@ -158,5 +178,4 @@ def _host_array(kv: Any, field: str) -> NDArray[Any]:
 
 def with_dtype(spec: LatentSpec, dtype: str) -> LatentSpec:
     """The same kind with another dtype."""
-    values = {field.name: getattr(spec, field.name) for field in fields(spec)}
-    return LatentSpec(**{**values, "dtype": dtype})
+    return replace(spec, dtype=dtype)

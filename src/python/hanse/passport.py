@@ -157,7 +157,7 @@ class Passport:
     @staticmethod
     def _count_verdict(events: dict[str, Any], verdicts: dict[str, list[int]]) -> str:
         """Adds it; returns the worker."""
-        start = events.get("dispatched") or events["tasked"]
+        start = events.get("dispatched") or events.get("tasked") or events["tasked_unpaid"]
         went = events.get("escalated", start)
         judged = events.get("judged")
         if judged is None:
