@@ -15,7 +15,9 @@ from bench.limits import measure_limits
 from bench.report import json_line, print_questions, print_table
 
 MODULES = {"mailbox": ("bench_mailbox", "bench_mailbox_bounds")}
-NAMES = ("mailbox", "durable", "match", "dispatch", "journal", "ledger", "latent", "policy")
+NAMES = (
+    "mailbox", "durable", "match", "dispatch", "journal", "ledger", "latent", "policy", "embedding",
+)  # fmt: skip
 
 
 def load(names: list[str]) -> list[Case]:
