@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import time
 from collections.abc import Callable, Iterator
 
 import numpy as np
 
 import hanse
 from bench import embedded
-from bench.case import Contest, Peer, Sample, Settings, case
+from bench.case import Contest, Peer, Sample, Settings, case, each
 
 AGENTS, DIM = 1000, 8
 
@@ -64,13 +63,11 @@ def binding(operation: str) -> Iterator[Callable[[], None]]:
 def timed(call: Callable[[], None], count: int) -> Sample:
     """Nanoseconds of one of `count` calls."""
 
-    def sample() -> float:
-        begun = time.perf_counter_ns()
+    def work() -> None:
         for _ in range(count):
             call()
-        return (time.perf_counter_ns() - begun) / count
 
-    return sample
+    return each(count, work)
 
 
 @contextlib.contextmanager
