@@ -45,8 +45,8 @@ typedef struct hanse_allocator {
 } hanse_allocator;
 
 /* Where objects of the library come from, for good: to be called before the first hanse_open, and
- * once (else hanse_error_illegal_transition). What is mapped (pages of latents, payloads, vectors in
- * blocks) comes from the system and is in hanse_counters. */
+ * once (else hanse_error_illegal_transition). What is mapped (pages of latents, payloads, vectors
+ * in blocks) comes from the system and is in hanse_counters. */
 HANSE_API hanse_status hanse_allocator_set(const hanse_allocator* allocator);
 
 #ifdef __cplusplus

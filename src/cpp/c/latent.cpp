@@ -3,7 +3,6 @@
 
 #include "base/device.hpp"
 #include "c/handle.hpp"
-#include "latent/latent.hpp"
 
 using namespace hanse;
 using namespace hanse::c;
