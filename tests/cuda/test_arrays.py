@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import subprocess
 import sys
 import types
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -334,3 +338,26 @@ def test_device_memory_is_never_adopted_and_a_failed_copy_leaves_no_latent(
         with pytest.raises(hanse.InvalidError):
             latent.read(out=Dlpack(device, kv[:, :, :5]))
         np.testing.assert_array_equal(latent.read(), kv)
+
+
+def test_the_c_face_takes_device_pointers(tmp_path: Path) -> None:
+    compiler = shutil.which("cc") or shutil.which("gcc")
+    if compiler is None:
+        pytest.skip("there is no C compiler on this machine")
+    home = next(
+        home
+        for home in (Path(hanse.__file__).parent, Path(hanse._core.__file__).parent)
+        if (home / "include" / "hanse.h").is_file()
+    )
+    program, source = tmp_path / "device", Path(__file__).parent / "c_face/device.c"
+    made = subprocess.run(
+        [compiler, "-std=c11", "-Wall", "-Wextra", "-Werror", f"-I{home}/include", source, "-o",
+         program, f"-L{home}/lib", "-lhanse", f"-Wl,-rpath,{home}/lib", "-ldl"],
+        capture_output=True, text=True,
+    )  # fmt: skip
+    assert made.returncode == 0, made.stderr
+    ran = subprocess.run(
+        [program], capture_output=True, text=True,
+        env={**os.environ, "HANSE_CUDA_PLUGIN": str(PLUGIN)},
+    )  # fmt: skip
+    assert ran.stdout == "ok\n", ran.stderr
