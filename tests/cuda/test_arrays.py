@@ -167,7 +167,7 @@ def test_without_a_plug_in_a_device_array_is_no_device(
     ):
         with pytest.raises(hanse.DeviceError) as raised:
             call()
-        assert raised.value.code == "NoDevice"
+        assert raised.value.name == "NoDevice"
     assert len(index) == 5
 
 
@@ -266,7 +266,7 @@ def test_a_failure_of_the_device_changes_nothing_and_names_the_code(
         try:
             found = index.search(queries, 5, recall=1, device="cuda")
         except hanse.DeviceError as error:
-            assert error.code == "DeviceFailed"
+            assert error.name == "DeviceFailed"
             assert "cuda" in str(error)
             refused += 1
         else:
@@ -319,7 +319,7 @@ def test_device_memory_is_never_adopted_and_a_failed_copy_leaves_no_latent(
     with hanse.open() as kernel:
         with pytest.raises(hanse.DeviceError) as raised:
             kernel.latents.adopt(Dlpack(device, kv), spec)
-        assert raised.value.code == "NoDevice"
+        assert raised.value.name == "NoDevice"
         given = Dlpack(device, kv)
         device.fail_after(0)
         with pytest.raises(hanse.DeviceError, match="cudaErrorLaunchFailure"):
