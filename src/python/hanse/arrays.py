@@ -98,19 +98,28 @@ def host_array(value: Any, field: str, stream: Any = None) -> Any:
 
 
 def device_array(value: Any, field: str, stream: Any = None) -> DeviceArray | None:
-    """What lies on a CUDA device; None: it doesn't. Raises InvalidError.
+    """What lies on a CUDA device; None: it doesn't. Raises InvalidError, DeviceError (NoDevice).
 
     stream: where the caller will work; the owner of a DLPack array orders its work before it.
     """
     if isinstance(value, np.ndarray):
         return None
     if hasattr(value, "__dlpack__") and hasattr(value, "__dlpack_device__"):
-        if value.__dlpack_device__()[0] in _ON_CUDA:
-            return _of_dlpack(value, field, stream_handle(stream))
-        return None
+        if value.__dlpack_device__()[0] not in _ON_CUDA:
+            return None
+        _require_device(field)
+        return _of_dlpack(value, field, stream_handle(stream))
     if hasattr(value, "__cuda_array_interface__"):
+        _require_device(field)
         return _of_interface(value, field)
     return None
+
+
+def _require_device(field: str) -> None:
+    """Before its owner is asked for anything."""
+    status = _core.device_status()
+    if status.startswith("NoDevice: "):
+        refuse("NoDevice", field, status.removeprefix("NoDevice: "))
 
 
 def _of_dlpack(value: Any, field: str, stream: int) -> DeviceArray:
@@ -121,7 +130,7 @@ def _of_dlpack(value: Any, field: str, stream: int) -> DeviceArray:
             capsule = value.__dlpack__(**options, max_version=(1, 1))
         except TypeError:  # from before version 1
             capsule = value.__dlpack__(**options)
-    except (BufferError, RuntimeError, ValueError) as error:
+    except (BufferError, RuntimeError, TypeError, ValueError) as error:
         refuse("BadArray", field, f"its owner doesn't give it: {error}")
     address, shape, strides, code, bits, lanes, _, read_only = _core.dlpack_terms(capsule)
     kind = _KINDS.get(code)
