@@ -22,7 +22,9 @@ MODULES = {
         "bench_mailbox_bounds",
     )
 }
-NAMES = ("mailbox", "durable", "match", "dispatch", "journal", "ledger", "latent", "policy")
+NAMES = (
+    "mailbox", "durable", "match", "dispatch", "journal", "ledger", "latent", "policy", "embedding",
+)  # fmt: skip
 
 
 def load(names: list[str]) -> list[Case]:

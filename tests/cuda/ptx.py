@@ -28,7 +28,7 @@ class Block:
         self.size = shape["%ntid.x"]
         base = (kernel.shared_bytes + 15) // 16 * 16 if dynamic else kernel.shared_bytes
         self.shared = bytearray(b"\xff" * (base + dynamic))
-        self.parameters = parameters
+        self.parameters = bytearray(parameters)
         self.offsets, at = {}, 0
         for name, size in kernel.parameters:
             align = min(size, 8) if size in (1, 2, 4, 8) else 8
@@ -85,6 +85,8 @@ class Thread:
             return int(text[2:], 16)
         if text in self.block.kernel.shared:
             return self.block.kernel.shared[text]
+        if text in self.block.offsets:  # the address of a parameter, within its own space
+            return self.block.offsets[text]
         return int(text.rstrip("U"), 0)
 
     def typed(self, text: str, kind: str) -> int:
@@ -154,7 +156,9 @@ class Thread:
         size = size_of(kind)
         if space == "param":
             base, offset = self.address(operands[1])
-            buffer, at = bytearray(self.block.parameters), self.block.offsets[base] + offset
+            buffer, at = self.block.parameters, self.value(base) + offset
+            if at < 0 or at % (size * count) or at + size * count > len(buffer):
+                raise IndexError(f"{size * count} bytes at {at:#x} of the parameters")
         else:
             buffer, at = self.locate(space, operands[1], size * count)
         for i, register in enumerate(self.registers_of(operands[0])):

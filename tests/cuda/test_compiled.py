@@ -6,15 +6,13 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 import subprocess
-import sys
-import sysconfig
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from toolkit import compile_with_nvcc, tool
 
 ROOT = Path(__file__).resolve().parents[2]
 KERNELS = ROOT / "src/cuda"
@@ -23,26 +21,13 @@ ARCHITECTURES = ["80", "90a", "100", "120"]
 BUDGETS = json.loads((ROOT / "tests/cuda/budgets.json").read_text())
 SOURCES = sorted(path for path in KERNELS.rglob("*.cu") if path.name != "plugin.cu")
 
-pytestmark = pytest.mark.skipif(shutil.which("nvcc") is None, reason="there is no nvcc")
+pytestmark = pytest.mark.skipif(tool("nvcc") is None, reason="there is no nvcc")
 
 
 class Usage(NamedTuple):
     registers: int
     spilled: int
     shared_bytes: int
-
-
-def tool(name: str) -> str:
-    # The wheels nvidia-cuda-cuobjdump and nvidia-cuda-nvdisasm put their programs off the PATH.
-    folders = [
-        str(path)
-        for base in {sysconfig.get_path("purelib"), *sys.path}
-        for path in Path(base).glob("nvidia/*/bin")
-    ]
-    found = shutil.which(name) or shutil.which(name, path=os.pathsep.join(folders))
-    if found is None:
-        pytest.skip(f"there is no {name}")
-    return found
 
 
 def kernel_of(symbol: str) -> str:
@@ -81,12 +66,10 @@ def compiled(
         for word in ("-gencode", f"arch=compute_{arch},code=sm_{arch}")
     ]  # fmt: skip
     include = [f"-I{KERNELS}", f"-I{ROOT / 'src/cpp'}"]
-    made = subprocess.run(
-        ["nvcc", "-std=c++20", "-O3", "-lineinfo", "--Werror=all-warnings", "-Xptxas=-v,-Werror",
-         "--threads", "2", *codes, *include, "-c", source, "-o", target],
-        capture_output=True, text=True,
+    made = compile_with_nvcc(
+        "-std=c++20", "-O3", "-lineinfo", "--Werror=all-warnings", "-Xptxas=-v,-Werror",
+        "--threads", "2", *codes, *include, "-c", source, "-o", target,
     )  # fmt: skip
-    assert made.returncode == 0, made.stdout + made.stderr
     return target, made.stdout + made.stderr
 
 
@@ -102,9 +85,12 @@ def test_no_kernel_spills_or_takes_more_than_its_budget(compiled: tuple[Path, st
 
 def instructions(target: Path, arch: str) -> dict[str, list[str]]:
     """Names of the instructions of each kernel, in order."""
-    path = f"{os.path.dirname(tool('nvdisasm'))}:{os.environ['PATH']}"
+    cuobjdump, nvdisasm = tool("cuobjdump"), tool("nvdisasm")
+    if cuobjdump is None or nvdisasm is None:
+        pytest.skip("there is no cuobjdump, or no nvdisasm that it runs")
+    path = f"{nvdisasm.parent}:{os.environ['PATH']}"
     listing = subprocess.run(
-        [tool("cuobjdump"), "-sass", "-arch", f"sm_{arch}", target],
+        [cuobjdump, "-sass", "-arch", f"sm_{arch}", target],
         capture_output=True,
         text=True,
         env={**os.environ, "PATH": path},

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import importlib.util
-import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
+from toolkit import headers, tool
 
 HERE = Path(__file__).resolve().parent
+
+pytestmark = pytest.mark.skipif(
+    tool("nvcc") is None, reason="there is no nvcc, whose headers CUTLASS includes"
+)
 
 
 def cutlass_headers() -> Path:
@@ -19,16 +23,12 @@ def cutlass_headers() -> Path:
     return Path(spec.origin).parent / "source/include"
 
 
-def cuda_headers() -> Path:
-    nvcc = shutil.which("nvcc")
-    if nvcc is None:
-        pytest.skip("there is no nvcc, whose headers CUTLASS includes")
-    return Path(nvcc).resolve().parent.parent / "include"
-
-
-def build_and_run(folder: Path, fragments: Path) -> subprocess.CompletedProcess[str]:
+def build_and_run(folder: Path, fragments: str) -> subprocess.CompletedProcess[str]:
     program = folder / "oracle"
-    include = [f"-I{fragments}", f"-isystem{cutlass_headers()}", f"-isystem{cuda_headers()}"]
+    # Alone in a folder: beside it lies the emulator's cuda_runtime_api.h.
+    (folder / "fragments.hpp").write_text(fragments)
+    system = [cutlass_headers(), *headers()]
+    include = [f"-I{folder}", *(f"-isystem{path}" for path in system)]
     source = str(HERE / "oracle/fragments.cpp")
     made = subprocess.run(
         ["g++", "-std=c++17", "-O0", "-w", *include, source, "-o", str(program)],
@@ -40,7 +40,7 @@ def build_and_run(folder: Path, fragments: Path) -> subprocess.CompletedProcess[
 
 
 def test_the_emulated_fragments_are_those_of_cutlass(tmp_path: Path) -> None:
-    ran = build_and_run(tmp_path, HERE / "emulator")
+    ran = build_and_run(tmp_path, (HERE / "emulator/fragments.hpp").read_text())
     # 512 + 256 bytes and 128 sums, 256 + 128 halves and 128 sums.
     assert ran.stdout == "1408 compared, 0 wrong\n"
 
@@ -49,7 +49,6 @@ def test_a_wrong_fragment_is_noticed(tmp_path: Path) -> None:
     text = (HERE / "emulator/fragments.hpp").read_text()
     changed = text.replace("row / 8 + byte / 16 * 2", "row / 8 * 2 + byte / 16")
     assert changed != text
-    (tmp_path / "fragments.hpp").write_text(changed)
-    ran = build_and_run(tmp_path, tmp_path)
+    ran = build_and_run(tmp_path, changed)
     assert ran.returncode == 1
     assert "lane" in ran.stdout

@@ -9,6 +9,7 @@ Needs a build of `hanse_simt_tests`; HANSE_SIMT_BUILD names its folder, else it 
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 from pathlib import Path
 from typing import NamedTuple
@@ -17,7 +18,6 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 BUILD = Path(os.environ.get("HANSE_SIMT_BUILD", ROOT / "build/dev")).resolve()
-OBJECTS = BUILD / "CMakeFiles/hanse_simt_tests.dir"
 KERNELS = ROOT / "src/cuda"
 PARITY = "Expected equality of these values"
 
@@ -227,11 +227,22 @@ MUTANTS = [
 ]
 
 
+# Built by the preset `tsan`: there the compiler's own race detector watches, whose fibers CUDA
+# threads are.
+WITNESSED = Path(os.environ.get("HANSE_SIMT_TSAN", ROOT / "build/tsan")).resolve()
+RACES = [
+    mutant
+    for mutant in MUTANTS
+    if mutant.caught_by[0] == "data race" and mutant.name != "all splits write one list"
+]
+
+
 def run(command: list[str | Path], **options: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, text=True, capture_output=True, check=False, **options)  # type: ignore[call-overload,no-any-return]
 
 
-def compile_mutant(mutant: Mutant, folder: Path) -> Path:
+def compile_mutant(mutant: Mutant, folder: Path, build: Path = BUILD) -> Path:
+    objects = build / "CMakeFiles/hanse_simt_tests.dir"
     source = (KERNELS / mutant.file).read_text()
     assert source.count(mutant.old) == 1, f"{mutant.file} has {mutant.old!r} not once"
     changed = folder / "kernels" / mutant.file
@@ -245,12 +256,14 @@ def compile_mutant(mutant: Mutant, folder: Path) -> Path:
         ["g++", *flags, *(f"-I{path}" for path in include), "-c", unit, "-o", folder / "o.o"]
     )
     assert made.returncode == 0, made.stderr
-    own = OBJECTS / "emulated" / f"{mutant.unit.replace('/', '_')}.cpp.o"
-    others = [path for path in OBJECTS.rglob("*.o") if path != own]
-    assert len(others) + 1 == len(list(OBJECTS.rglob("*.o")))
+    own = objects / "emulated" / f"{mutant.unit.replace('/', '_')}.cpp.o"
+    others = [path for path in objects.rglob("*.o") if path != own]
+    assert len(others) + 1 == len(list(objects.rglob("*.o")))
     program = folder / "program"
-    libraries = [BUILD / "libhanse_core.a", "-lgtest_main", "-lgtest", "-lpthread", "-ldl"]
-    made = run(["g++", folder / "o.o", *others, *libraries, "-o", program])
+    libraries = [build / "libhanse_core.a", "-lgtest_main", "-lgtest", "-lpthread", "-ldl"]
+    # The switch brings the calls before each access; only there is its library linked, too.
+    witness = ["-fsanitize=thread"] if build == WITNESSED else []
+    made = run(["g++", *witness, folder / "o.o", *others, *libraries, "-o", program])
     assert made.returncode == 0, made.stderr
     return program
 
@@ -261,6 +274,27 @@ def test_a_seeded_bug_is_caught_by_its_check(mutant: Mutant, tmp_path: Path) -> 
     ran = run([program, f"--gtest_filter={mutant.tests}", "--gtest_fail_fast"], timeout=120)
     assert ran.returncode == 1, "nobody noticed"
     assert any(name in ran.stdout for name in mutant.caught_by), ran.stdout[-2000:]
+
+
+@pytest.mark.skipif(
+    not (WITNESSED / "hanse_simt_tests").exists(), reason=f"no hanse_simt_tests in {WITNESSED}"
+)
+@pytest.mark.parametrize("mutant", RACES, ids=lambda mutant: mutant.name)
+def test_a_race_within_a_block_is_seen_by_the_thread_sanitizer_as_well(
+    mutant: Mutant, tmp_path: Path
+) -> None:
+    program = compile_mutant(mutant, tmp_path, WITNESSED)
+    # Its shadow and a wide randomisation of addresses can collide.
+    still = ["setarch", "-R"]
+    if shutil.which("setarch") is None or run([*still, "true"]).returncode != 0:
+        still = []
+    ran = run(
+        [*still, program, f"--gtest_filter={mutant.tests}"],
+        timeout=300,
+        env={**os.environ, "TSAN_OPTIONS": "halt_on_error=1"},
+    )
+    assert ran.returncode != 0, "nobody noticed"
+    assert "ThreadSanitizer: data race" in ran.stderr, ran.stderr[-2000:]
 
 
 def test_without_a_bug_the_same_tests_pass() -> None:

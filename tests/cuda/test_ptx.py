@@ -3,9 +3,7 @@ emulator, for what only nvcc sees (inline assembly, address arithmetic, vector a
 
 from __future__ import annotations
 
-import shutil
 import struct
-import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -13,22 +11,21 @@ import pytest
 from ptx import launch
 from ptx_memory import Memory
 from ptx_module import Kernel, parse
+from toolkit import compile_with_nvcc, tool
 
 ROOT = Path(__file__).resolve().parents[2]
 NONE = 0xFFFFFFFF
 
-pytestmark = pytest.mark.skipif(shutil.which("nvcc") is None, reason="there is no nvcc")
+pytestmark = pytest.mark.skipif(tool("nvcc") is None, reason="there is no nvcc")
 
 
 def kernels_of(source: str, folder: Path) -> dict[str, Kernel]:
     target = folder / "kernels.ptx"
     include = [f"-I{ROOT / 'src/cuda'}", f"-I{ROOT / 'src/cpp'}"]
-    made = subprocess.run(
-        ["nvcc", "-std=c++20", "-O3", "-arch=compute_80", "-ptx", *include,
-         ROOT / "src/cuda" / source, "-o", target],
-        capture_output=True, text=True,
+    compile_with_nvcc(
+        "-std=c++20", "-O3", "-arch=compute_80", "-ptx", *include, ROOT / "src/cuda" / source,
+        "-o", target,
     )  # fmt: skip
-    assert made.returncode == 0, made.stderr
     return parse(target.read_text())
 
 

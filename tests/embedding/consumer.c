@@ -1,6 +1,6 @@
 /* hanse in a C program. `begin DIR` does the work, says which task waits and never ends by itself;
- * `resume DIR TASK` goes on after the kill; `bench` times one message. The other languages'
- * programs in this folder do the same. */
+ * `resume DIR TASK` goes on after the kill; `bench OPERATION COUNT`
+ * times one. The other languages' programs in this folder do the same. */
 #define _POSIX_C_SOURCE 200809L
 
 #include <math.h>
@@ -12,7 +12,7 @@
 
 #include "hanse.h"
 
-enum { agent_count = 1000, dim = 8, bench_messages = 200000 };
+enum { agent_count = 1000, dim = 8 };
 
 static void must(int holds, const char* what) {
   if (holds) return;
@@ -111,21 +111,46 @@ static double now_ns(void) {
   return (double)now.tv_sec * 1e9 + (double)now.tv_nsec;
 }
 
-static void bench(void) {
+/* `count` times one operation; each is what a caller of this language would write. */
+static void bench(const char* operation, int count) {
   hanse_kernel* kernel = NULL;
-  hanse_id agents[2];
+  hanse_id agents[agent_count];
   char buffer[64] = {0};
+  float query[dim];
+  fill(query, 5);
   hanse_delivery delivery = {.size_bytes = sizeof delivery};
+  hanse_receipt receipt = {.size_bytes = sizeof receipt};
   hanse_agents members = {.size_bytes = sizeof members};
+  hanse_offers offers = {.size_bytes = sizeof offers, .count = 1, .dim = dim, .vectors = query};
+  hanse_dispatch_request request = {.size_bytes = sizeof request, .payload = buffer, .budget = 1};
+  request.payload_size = sizeof buffer;
   MUST(hanse_open(NULL, NULL, &kernel) == 0);
-  MUST(hanse_agents_add(kernel, HANSE_ID_NONE, &members, 2, agents) == 0);
+  MUST(hanse_agents_add(kernel, HANSE_ID_NONE, &members, agent_count, agents) == 0);
+  MUST(hanse_fund(kernel, HANSE_ID_NONE, agents[0], 1000, NULL, NULL) == 0);
+  publish(kernel, agents);
+  offers.agents = &agents[5];
+  request.to = agents[1];
   const double begun = now_ns();
-  for (int i = 0; i < bench_messages; ++i) {
-    MUST(hanse_send(kernel, agents[0], agents[1], buffer, sizeof buffer) == 0);
-    MUST(hanse_receive(kernel, agents[1], &delivery, buffer, sizeof buffer) == 0);
+  for (int i = 0; i < count; ++i) {
+    if (strcmp(operation, "open") == 0) {
+      hanse_kernel* other = NULL;
+      MUST(hanse_open(NULL, NULL, &other) == 0);
+      MUST(hanse_close(other) == 0);
+    } else if (strcmp(operation, "publish") == 0) {
+      MUST(hanse_publish(kernel, HANSE_ID_NONE, &offers, NULL) == 0);
+    } else if (strcmp(operation, "match") == 0) {
+      match(kernel, agents, query);
+    } else if (strcmp(operation, "talk") == 0) {
+      MUST(hanse_send(kernel, agents[0], agents[1], buffer, sizeof buffer) == 0);
+      MUST(hanse_receive(kernel, agents[1], &delivery, buffer, sizeof buffer) == 0);
+    } else {
+      MUST(strcmp(operation, "dispatch") == 0);
+      MUST(hanse_dispatch(kernel, agents[0], &request, &receipt) == 0);
+      MUST(hanse_receive(kernel, agents[1], &delivery, buffer, sizeof buffer) == 0);
+      MUST(hanse_void(kernel, agents[0], receipt.task, NULL) == 0);
+    }
   }
-  printf("%.1f\n", (now_ns() - begun) / bench_messages);
-  MUST(delivery.sequence >= bench_messages - 1);
+  printf("%.1f\n", (now_ns() - begun) / count);
   MUST(hanse_close(kernel) == 0);
 }
 
@@ -134,8 +159,8 @@ int main(int count, char** words) {
     begin(words[2]);
   else if (count == 4 && strcmp(words[1], "resume") == 0)
     resume(words[2], strtoull(words[3], NULL, 10));
-  else if (count == 2 && strcmp(words[1], "bench") == 0)
-    bench();
+  else if (count == 4 && strcmp(words[1], "bench") == 0)
+    bench(words[2], atoi(words[3]));
   else
     MUST(!"a command");
   return 0;

@@ -1,7 +1,6 @@
 // hanse in a C++ program: as consumer.c, with owners for what must be given back.
 #include <unistd.h>
 
-#include <chrono>
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
@@ -15,7 +14,7 @@
 
 namespace {
 
-constexpr uint32_t agent_count = 1000, dim = 8, bench_messages = 200000;
+constexpr uint32_t agent_count = 1000, dim = 8;
 
 struct Closer {
   void operator()(hanse_kernel* kernel) const { hanse_close(kernel); }
@@ -134,20 +133,6 @@ void resume(const char* directory, hanse_id task) {
   std::puts("ok");
 }
 
-void bench() {
-  const Owner kernel = open(nullptr);
-  const std::vector<hanse_id> agents = add(kernel.get(), 2);
-  char buffer[64] = {};
-  auto delivery = sized<hanse_delivery>();
-  const auto begun = std::chrono::steady_clock::now();
-  for (uint32_t i = 0; i < bench_messages; ++i) {
-    check(hanse_send(kernel.get(), agents[0], agents[1], buffer, sizeof(buffer)));
-    check(hanse_receive(kernel.get(), agents[1], &delivery, buffer, sizeof(buffer)));
-  }
-  const std::chrono::duration<double, std::nano> took = std::chrono::steady_clock::now() - begun;
-  std::printf("%.1f\n", took.count() / bench_messages);
-}
-
 }  // namespace
 
 int main(int count, char** words) {
@@ -157,10 +142,8 @@ int main(int count, char** words) {
       begin(words[2]);
     else if (command == "resume" && count == 4)
       resume(words[2], std::strtoull(words[3], nullptr, 10));
-    else if (command == "bench" && count == 2)
-      bench();
     else
-      throw std::runtime_error("begin DIR, resume DIR TASK or bench");
+      throw std::runtime_error("begin DIR or resume DIR TASK");
   } catch (const std::exception& error) {
     std::fprintf(stderr, "%s\n", error.what());
     return 1;

@@ -5,7 +5,6 @@ const assert = require('assert');
 
 const agentCount = 1000;
 const dim = 8;
-const benchMessages = 200000;
 const library = koffi.load(process.env.HANSE_LIBRARY);
 
 koffi.opaque('Kernel');
@@ -66,6 +65,7 @@ const match = f('int hanse_match(Kernel *k, uint64 actor, MatchRequest *r, _Out_
 const send = f('int hanse_send(Kernel *k, uint64 actor, uint64 to, const void *payload, size_t size)');
 const receive = f('int hanse_receive(Kernel *k, uint64 agent, _Inout_ Delivery *out, _Out_ void *buffer, size_t size)');
 const dispatch = f('int hanse_dispatch(Kernel *k, uint64 actor, DispatchRequest *r, _Inout_ Receipt *out)');
+const voidTask = f('int hanse_void(Kernel *k, uint64 actor, uint64 task, void *position)');
 const taskState = f('int hanse_task_state(Kernel *k, uint64 actor, uint64 task, _Inout_ Task *out)');
 const verify = f('int hanse_verify(const char *path, _Inout_ Verification *out)');
 
@@ -104,14 +104,18 @@ function vectorsOf(first, count) {
   return out;
 }
 
-function begin(directory) {
-  const kernel = openKernel(directory);
-  const agents = add(kernel, agentCount);
-  const query = vectorsOf(5, 1);
+function publishAll(kernel, agents) {
   check(publish(kernel, 0, sized(Offers, {
     count: agentCount, dim, agents, vectors: vectorsOf(0, agentCount),
     prices: new BigInt64Array(agentCount).fill(1n),
   }), null));
+}
+
+function begin(directory) {
+  const kernel = openKernel(directory);
+  const agents = add(kernel, agentCount);
+  const query = vectorsOf(5, 1);
+  publishAll(kernel, agents);
 
   const found = Buffer.alloc(3 * koffi.sizeof(Found));
   const counts = new Int32Array(1);
@@ -155,22 +159,49 @@ function resume(directory, task) {
   console.log('ok');
 }
 
-function bench() {
+// `count` times one operation; each is what a caller of this language would write.
+function bench(operation, count) {
   const kernel = openKernel(null);
-  const agents = add(kernel, 2);
+  const agents = add(kernel, agentCount);
+  const query = vectorsOf(5, 1);
+  publishAll(kernel, agents);
+  check(fund(kernel, 0, agents[0], 1000, null, null));
   const buffer = Buffer.alloc(64);
   const delivery = sized(Delivery);
+  const receipt = sized(Receipt);
+  const offers = sized(Offers, { count: 1, dim, agents: agents.slice(5, 6), vectors: query });
+  const request = sized(DispatchRequest, {
+    to: agents[1], payload: 'x'.repeat(64), payload_size: 64, budget: 1,
+  });
+  const found = Buffer.alloc(3 * koffi.sizeof(Found));
+  const wanted = sized(MatchRequest, { k: 3, queries: query, query_count: 1, dim });
+  const counts = new Int32Array(1);
+  const operations = {
+    open: () => check(close(openKernel(null))),
+    publish: () => check(publish(kernel, 0, offers, null)),
+    match: () => {
+      check(match(kernel, 0, wanted, found, counts));
+      assert.strictEqual(found.readBigUInt64LE(0), agents[5]);
+    },
+    talk: () => {
+      check(send(kernel, agents[0], agents[1], buffer, buffer.length));
+      check(receive(kernel, agents[1], delivery, buffer, buffer.length));
+    },
+    dispatch: () => {
+      check(dispatch(kernel, agents[0], request, receipt));
+      check(receive(kernel, agents[1], delivery, buffer, buffer.length));
+      check(voidTask(kernel, agents[0], receipt.task, null));
+    },
+  };
+  const run = operations[operation];
   const begun = process.hrtime.bigint();
-  for (let i = 0; i < benchMessages; ++i) {
-    check(send(kernel, agents[0], agents[1], buffer, buffer.length));
-    check(receive(kernel, agents[1], delivery, buffer, buffer.length));
-  }
-  console.log((Number(process.hrtime.bigint() - begun) / benchMessages).toFixed(1));
+  for (let i = 0; i < count; ++i) run();
+  console.log((Number(process.hrtime.bigint() - begun) / count).toFixed(1));
   check(close(kernel));
 }
 
 const [command, directory, task] = process.argv.slice(2);
 if (command === 'begin') begin(directory);
 else if (command === 'resume') resume(directory, BigInt(task));
-else if (command === 'bench') bench();
-else throw new Error('begin DIR, resume DIR TASK or bench');
+else if (command === 'bench') bench(directory, Number(task));
+else throw new Error('begin DIR, resume DIR TASK or bench OPERATION COUNT');

@@ -11,6 +11,7 @@ import os
 import sys
 import threading
 import time
+from collections.abc import Callable
 from ctypes import (
     c_char,
     c_char_p,
@@ -23,7 +24,7 @@ from ctypes import (
     c_void_p,
 )
 
-AGENTS, DIM, BENCH_MESSAGES = 1000, 8, 200_000
+AGENTS, DIM = 1000, 8
 library = ctypes.CDLL(os.environ["HANSE_LIBRARY"])
 library.hanse_error_text.restype = c_char_p
 
@@ -122,6 +123,7 @@ SIGNATURES = {
     "send": [c_void_p, c_uint64, c_uint64, c_char_p, c_size_t],
     "receive": [c_void_p, c_uint64, c_void_p, c_void_p, c_size_t],
     "dispatch": [c_void_p, c_uint64, c_void_p, c_void_p],
+    "void": [c_void_p, c_uint64, c_uint64, c_void_p],
     "task_state": [c_void_p, c_uint64, c_uint64, c_void_p],
     "verify": [c_char_p, c_void_p],
 }
@@ -156,10 +158,8 @@ def address(array: ctypes.Array[c_float]) -> int:
     return ctypes.addressof(array)
 
 
-def begin(directory: str) -> None:
-    kernel = open_kernel(directory)
-    agents, everyone, query = add(kernel, AGENTS), vectors(0, AGENTS), vectors(5, 1)
-    prices = (c_int64 * AGENTS)(*[1] * AGENTS)
+def publish_all(kernel: c_void_p, agents: ctypes.Array[c_uint64]) -> None:
+    everyone, prices = vectors(0, AGENTS), (c_int64 * AGENTS)(*[1] * AGENTS)
     offers = Offers(
         count=AGENTS,
         dim=DIM,
@@ -169,11 +169,20 @@ def begin(directory: str) -> None:
     )
     call("publish", kernel, 0, ctypes.byref(offers), None)
 
+
+def match(kernel: c_void_p, agents: ctypes.Array[c_uint64], query: ctypes.Array[c_float]) -> None:
     found, count = (Found * 3)(), c_int32()
     request = MatchRequest(k=3, queries=address(query), query_count=1, dim=DIM)
     call("match", kernel, 0, ctypes.byref(request), found, ctypes.byref(count))
     assert count.value == 3
     assert found[0].agent == agents[5]
+
+
+def begin(directory: str) -> None:
+    kernel = open_kernel(directory)
+    agents, query = add(kernel, AGENTS), vectors(5, 1)
+    publish_all(kernel, agents)
+    match(kernel, agents, query)
 
     head, buffer = Delivery(), ctypes.create_string_buffer(64)
     call("send", kernel, agents[0], agents[1], b"hello", 5)
@@ -217,18 +226,43 @@ def resume(directory: str, task: int) -> None:
     print("ok")
 
 
-def bench() -> None:
+def operations() -> dict[str, Callable[[], None]]:
+    """Each is what a caller of this language would write."""
     kernel = open_kernel(None)
-    agents = add(kernel, 2)
-    sender, receiver = agents[0], agents[1]
-    head, buffer = Delivery(), ctypes.create_string_buffer(64)
-    at, payload = ctypes.byref(head), bytes(64)
-    begun = time.perf_counter_ns()
-    for _ in range(BENCH_MESSAGES):
+    agents, query = add(kernel, AGENTS), vectors(5, 1)
+    publish_all(kernel, agents)
+    call("fund", kernel, 0, agents[0], 1000, None, None)
+    sender, receiver, one = agents[0], agents[1], (c_uint64 * 1)(agents[5])
+    head, buffer, payload = Delivery(), ctypes.create_string_buffer(64), bytes(64)
+    offers = Offers(count=1, dim=DIM, agents=ctypes.addressof(one), vectors=address(query))
+    request = DispatchRequest(to=receiver, payload=b"x" * 64, payload_size=64, budget=1)
+    receipt = Receipt()
+    at, to, wanted, given = map(ctypes.byref, (head, receipt, request, offers))
+
+    def talk() -> None:
         call("send", kernel, sender, receiver, payload, 64)
         call("receive", kernel, receiver, at, buffer, 64)
-    print(f"{(time.perf_counter_ns() - begun) / BENCH_MESSAGES:.1f}")
-    call("close", kernel)
+
+    def dispatch() -> None:
+        call("dispatch", kernel, sender, wanted, to)
+        call("receive", kernel, receiver, at, buffer, 64)
+        call("void", kernel, sender, receipt.task, None)
+
+    return {
+        "open": lambda: call("close", open_kernel(None)),
+        "publish": lambda: call("publish", kernel, 0, given, None),
+        "match": lambda: match(kernel, agents, query),
+        "talk": talk,
+        "dispatch": dispatch,
+    }
+
+
+def bench(operation: str, count: int) -> None:
+    run = operations()[operation]
+    begun = time.perf_counter_ns()
+    for _ in range(count):
+        run()
+    print(f"{(time.perf_counter_ns() - begun) / count:.1f}")
 
 
 if __name__ == "__main__":
@@ -237,7 +271,7 @@ if __name__ == "__main__":
             begin(directory)
         case ["resume", directory, task]:
             resume(directory, int(task))
-        case ["bench"]:
-            bench()
+        case ["bench", operation, count]:
+            bench(operation, int(count))
         case _:
-            raise SystemExit("begin DIR, resume DIR TASK or bench")
+            raise SystemExit("begin DIR, resume DIR TASK or bench OPERATION COUNT")

@@ -179,3 +179,31 @@ def test_a_directory_of_one_runtime_is_read_by_another(
         [*reader, "resume", folder, task], capture_output=True, text=True, env=environment
     )
     assert ran.stdout == "ok\n", ran.stderr
+
+
+def test_no_exception_leaves_the_library_and_the_host_is_told(tmp_path: Path) -> None:
+    program = str(tmp_path / "panic")
+    source = str(HERE / "panic.cpp")
+    run([tool("c++", "g++"), "-std=c++17", "-O2", "-Wall", "-Wextra", "-Werror", source, "-o",
+         program, *flags()])  # fmt: skip
+    assert run([program]) == "ok\n"
+
+
+def test_the_library_brings_its_own_c_plus_plus_and_shows_none_of_it() -> None:
+    library = str(library_folder() / "libhanse.so.0")
+    needed = run([tool("readelf"), "-d", library])
+    assert "libhanse.so.0" in needed
+    assert "libstdc++" not in needed
+
+
+@pytest.mark.parametrize("way", [by_pkg_config, by_rust, by_node, by_ctypes])
+def test_each_operation_of_the_bench_runs(
+    way: Callable[[Path], Program], environment: dict[str, str], tmp_path: Path
+) -> None:
+    program = way(tmp_path)
+    for operation in ("open", "publish", "match", "talk", "dispatch"):
+        ran = subprocess.run(
+            [*program, "bench", operation, "5"], capture_output=True, text=True, env=environment
+        )
+        assert ran.returncode == 0, f"{operation}: {ran.stderr}"
+        assert float(ran.stdout) > 0

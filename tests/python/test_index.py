@@ -122,7 +122,6 @@ def test_ids_are_added_replaced_and_removed() -> None:
             ),
             "WrongType",
         ),
-        (lambda index: index.add(np.ones(1, np.uint64), OnADevice()), "WrongType"),
         (lambda index: hanse.where(tier=(3, 2)), "OutOfRange"),
         (lambda index: hanse.where(max_price=-1), "OutOfRange"),
         (lambda index: hanse.where(max_price=1.5), "WrongType"),
@@ -297,3 +296,12 @@ class IndexAgainstModel(RuleBasedStateMachine):
 
 TestIndexAgainstModel = IndexAgainstModel.TestCase
 TestIndexAgainstModel.settings = settings(max_examples=40, stateful_step_count=40, deadline=None)
+
+
+def test_an_array_on_a_device_needs_a_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HANSE_CUDA_PLUGIN", "/nowhere/libhanse_cuda.so")
+    index = hanse.CapabilityIndex(2)
+    with pytest.raises(hanse.DeviceError, match="HANSE_CUDA_PLUGIN") as caught:
+        index.add(np.ones(1, np.uint64), OnADevice())
+    assert (caught.value.name, caught.value.field) == ("NoDevice", "vectors")
+    assert len(index) == 0

@@ -23,3 +23,10 @@ def test_a_second_interpreter_of_a_process_is_refused_with_the_reason() -> None:
         [sys.executable, "-W", "ignore", "-c", program], capture_output=True, text=True
     )
     assert "interpreter" in ran.stdout, ran.stdout + ran.stderr
+
+
+def test_a_free_threaded_build_is_refused_with_the_reason() -> None:
+    # As such a build says of itself (PEP 703); the flag is read before anything is loaded.
+    program = f"import sys\nsys.abiflags += 't'\n{INSIDE}"
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert "free-threaded" in ran.stdout, ran.stdout + ran.stderr

@@ -32,8 +32,8 @@ def enum_in_cpp(path: str, name: str) -> dict[str, int]:
 
 
 def numbers_in_c(prefix: str) -> dict[str, int]:
-    """The enumerators hanse_<prefix>_<name> of hanse.h."""
-    text = (SOURCE / "c" / "hanse.h").read_text()
+    """The enumerators hanse_<prefix>_<name> of hanse_error.h."""
+    text = (SOURCE / "c" / "hanse_error.h").read_text()
     found = re.findall(rf"\bhanse_{prefix}_(\w+) = (-?\d+)", text)
     return {name: int(number) for name, number in found}
 

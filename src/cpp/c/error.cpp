@@ -1,4 +1,5 @@
 #include "c/handle.hpp"
+#include "c/library.hpp"
 
 namespace hanse::c {
 
@@ -26,6 +27,7 @@ HANSE_OUTCOMES(HANSE_X)
 hanse_status remember(ErrorCode code, const char* text) noexcept {
   last_error.code = int32_t(code);
   copy_text(text, last_error.text, sizeof last_error.text);
+  tell_failure(code, text);
   return -int32_t(code);
 }
 

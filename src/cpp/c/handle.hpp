@@ -13,7 +13,6 @@
 #include <vector>
 
 #include "c/hanse.h"
-#include "c/hanse_mailbox.h"
 #include "kernel/kernel.hpp"
 #include "kernel/requests.hpp"
 
@@ -47,6 +46,7 @@ struct Native {
 
 struct hanse_kernel {
   std::unique_ptr<hanse::Kernel> kernel;
+  uint32_t forks = 0;  // fork_count() when it was opened
   // The rest belongs to the thread that owns the mailboxes. At most one held delivery an agent.
   hanse::MessageBatch batch;
   std::vector<hanse::Delivery> deliveries;
@@ -63,6 +63,9 @@ struct hanse_kernel {
 };
 
 namespace hanse::c {
+
+// How often this process has been forked since a kernel was first opened; grows in the child only.
+uint32_t fork_count() noexcept;
 
 // Sets this thread's error; returns its negative number. Allocates nothing.
 hanse_status remember(ErrorCode code, const char* text) noexcept;
@@ -97,6 +100,8 @@ std::span<T> required_array(T* pointer, size_t count, const char* field) {
 
 inline Kernel& open_kernel(hanse_kernel* kernel) {
   if (kernel == nullptr) throw Error(ErrorCode::closed, "kernel", "is NULL");
+  if (kernel->forks != fork_count())
+    throw Error(ErrorCode::forked, "kernel", "opened by another process; open it again here");
   return *kernel->kernel;
 }
 

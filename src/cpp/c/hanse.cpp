@@ -1,4 +1,5 @@
 #include "c/handle.hpp"
+#include "c/library.hpp"
 
 using namespace hanse;
 using namespace hanse::c;
@@ -52,6 +53,16 @@ KernelOptions options_of(const char* directory, const hanse_kernel_options* give
   return options;
 }
 
+void tell_opened(Kernel& kernel, std::string_view where) {
+  const JournalStatus status = kernel.journal().status();
+  if (status.torn_bytes_cut != 0)
+    log(hanse_log_warning, (std::string(where) + ": cut a torn tail of " +
+                            std::to_string(status.torn_bytes_cut) + " bytes")
+                               .c_str());
+  log(hanse_log_info,
+      ("opened " + std::string(where) + ", " + std::to_string(status.count) + " records").c_str());
+}
+
 void copy_digest(const Digest& digest, uint8_t* out) {
   std::memcpy(out, digest.data(), digest.size());
 }
@@ -65,8 +76,11 @@ hanse_status hanse_open(const char* directory, const hanse_kernel_options* optio
   return guard([&] {
     required(kernel_out, "kernel_out") = nullptr;
     auto handle = std::make_unique<hanse_kernel>();
+    settle_allocator();
+    handle->forks = fork_count();
     handle->kernel = Kernel::open(options_of(directory, options));
     *kernel_out = handle.release();
+    if (logs(hanse_log_warning)) tell_opened(*(*kernel_out)->kernel, text_or(directory, "memory"));
     return 0;
   });
 }
@@ -74,7 +88,9 @@ hanse_status hanse_open(const char* directory, const hanse_kernel_options* optio
 hanse_status hanse_close(hanse_kernel* kernel) {
   return guard([&] {
     const std::unique_ptr<hanse_kernel> owned(kernel);
-    if (owned) owned->kernel->close();
+    if (!owned) return 0;
+    owned->kernel->close();
+    log(hanse_log_info, "closed a kernel");
     return 0;
   });
 }
@@ -89,16 +105,6 @@ hanse_status hanse_flush(hanse_kernel* kernel) {
 hanse_status hanse_root(hanse_kernel* kernel, hanse_id* root_out) {
   return guard([&] {
     required(root_out, "root_out") = open_kernel(kernel).root();
-    return 0;
-  });
-}
-
-hanse_status hanse_load_policy(hanse_kernel* kernel, hanse_id actor, const char* text,
-                               uint64_t* epoch_out) {
-  return guard([&] {
-    Kernel& in = open_kernel(kernel);
-    const uint64_t epoch = in.load_policy(actor_of(in, actor), &required(text, "text"));
-    if (epoch_out != nullptr) *epoch_out = epoch;
     return 0;
   });
 }

@@ -1,4 +1,5 @@
-/* The C face of hanse: one kernel, its agents, and the way of a task from dispatch to acceptance.
+/* The C face of hanse. This header brings everything; a concept beyond kernel, agents, capabilities
+ * and messages has a header of its own, included at the end.
  *
  * Every call returns 0 for success, a positive number for an everyday refusal (hanse_outcome: no
  * match, denied, no room), or a negative one for an error: minus a hanse_error, with its text in
@@ -6,7 +7,12 @@
  *
  * Threads: any thread may call any function on one kernel, with two exceptions. hanse_receive and
  * hanse_next_delivery belong to the first thread that calls one of them; hanse_close must not
- * overlap with any other call on that kernel.
+ * overlap with any other call on that kernel. Where a header says more of a function, that holds.
+ *
+ * Forks: in the child a kernel of the parent answers hanse_error_forked to everything but
+ * hanse_close, which frees the child's copy and touches no file. Functions without a kernel work in
+ * both, unless their comment says otherwise. The library starts threads in hanse_open alone and
+ * installs no signal handler.
  *
  * Memory: what goes in is read during the call and never kept; what comes out is copied into the
  * caller's memory. Texts are UTF-8 and end with NUL. Output pointers are never NULL unless the
@@ -21,22 +27,12 @@
 #ifndef HANSE_H
 #define HANSE_H
 
-#include <stddef.h>
-#include <stdint.h>
+#include "hanse_error.h"
 
 #ifdef __cplusplus
 extern "C" {
 #endif
 
-#if defined(__GNUC__)
-#define HANSE_API __attribute__((visibility("default")))
-#else
-#define HANSE_API
-#endif
-
-#define HANSE_VERSION "0.1.0"
-
-typedef int32_t hanse_status;
 typedef uint64_t hanse_id; /* of an agent or task; never reused */
 typedef struct hanse_kernel hanse_kernel;
 
@@ -45,139 +41,6 @@ typedef struct hanse_kernel hanse_kernel;
 #define HANSE_DIGEST_SIZE 32
 #define HANSE_BUDGET_UNLIMITED UINT64_MAX
 #define HANSE_PERMISSIONS_ALL UINT64_MAX
-
-/* The numbers are pinned for ever. */
-typedef enum hanse_error {
-  hanse_error_wrong_type = 1001,
-  hanse_error_out_of_range = 1002,
-  hanse_error_too_large = 1003,
-  hanse_error_empty = 1004,
-  hanse_error_dimension_mismatch = 1005,
-  hanse_error_bad_vector = 1006,
-  hanse_error_bad_array = 1007,
-  hanse_error_policy_compile = 1008,
-  hanse_error_payload_too_large = 1009,
-  hanse_error_usage_inconsistent = 1010,
-  hanse_error_unknown_tier = 1011,
-  hanse_error_delegation_depth = 1012,
-  hanse_error_attenuation_violation = 1013,
-  hanse_error_unit_mismatch = 1014,
-  hanse_error_wrong_thread = 1015,
-  hanse_error_closed = 1016,
-  hanse_error_forked = 1017,
-  hanse_error_read_only = 1018,
-  hanse_error_policy_lockout = 1019,
-  hanse_error_window_mismatch = 1020,
-  hanse_error_delegation_cycle = 1021,
-  hanse_error_broken_lineage = 1022,
-  hanse_error_unknown_agent = 2001,
-  hanse_error_unknown_space = 2002,
-  hanse_error_unknown_offer = 2003,
-  hanse_error_unknown_task = 2004,
-  hanse_error_unknown_account = 2005,
-  hanse_error_unknown_transfer = 2006,
-  hanse_error_unknown_latent = 2007,
-  hanse_error_unknown_event = 2008,
-  hanse_error_no_feasible_agent = 2009,
-  hanse_error_no_receipt = 2010,
-  hanse_error_unknown_role = 2011,
-  hanse_error_stale_version = 2101,
-  hanse_error_idempotency_conflict = 2102,
-  hanse_error_already_resolved = 2103,
-  hanse_error_name_taken = 2104,
-  hanse_error_illegal_transition = 2105,
-  hanse_error_duplicate_artifact = 2106,
-  hanse_error_batch_aborted = 2107,
-  hanse_error_transfer_exists_different = 2108,
-  hanse_error_id_already_failed = 2109,
-  hanse_error_key_expired = 2110,
-  hanse_error_account_closed = 2111,
-  hanse_error_account_exists = 2112,
-  hanse_error_identity_fork = 2113,
-  hanse_error_already_rated = 2114,
-  hanse_error_approval_stale = 2115,
-  hanse_error_policy_denied = 3001,
-  hanse_error_revoked = 3002,
-  hanse_error_lease_expired = 3003,
-  hanse_error_not_permitted = 3004,
-  hanse_error_verifier_required = 3005,
-  hanse_error_key_retired = 3006,
-  hanse_error_bad_signature = 3007,
-  hanse_error_role_missing = 3008,
-  hanse_error_self_dealing = 3009,
-  hanse_error_approval_expired = 3010,
-  hanse_error_paused = 3011,
-  hanse_error_insufficient_funds = 4001,
-  hanse_error_exceeds_hold = 4002,
-  hanse_error_amount_overflow = 4003,
-  hanse_error_budget_exceeded = 4004,
-  hanse_error_exceeds_debits = 4005,
-  hanse_error_backpressure = 5001,
-  hanse_error_quota_exceeded = 5002,
-  hanse_error_timed_out = 5003,
-  hanse_error_undeliverable = 5004,
-  hanse_error_cancelled = 5005,
-  hanse_error_settlement_unknown = 5006,
-  hanse_error_rate_limited = 5007,
-  hanse_error_storage_full = 6001,
-  hanse_error_storage_failed = 6002,
-  hanse_error_corrupt = 6003,
-  hanse_error_log_version = 6004,
-  hanse_error_locked = 6005,
-  hanse_error_poisoned = 6006,
-  hanse_error_unusable_directory = 6007,
-  hanse_error_extent_missing = 6008,
-  hanse_error_latent_incompatible = 7001,
-  hanse_error_latent_corrupt = 7002,
-  hanse_error_position_overlap = 7003,
-  hanse_error_no_device = 7101,
-  hanse_error_device_failed = 7102,
-  hanse_error_invariant = 9001
-} hanse_error;
-
-typedef enum hanse_outcome {
-  hanse_outcome_ok = 0,
-  hanse_outcome_replayed = 1,  /* same key and body seen before: the stored result */
-  hanse_outcome_full = 2,      /* back pressure: a bounded box or table has no room */
-  hanse_outcome_unknown = 3,   /* no such agent, task or offer (or a foreign one) */
-  hanse_outcome_too_large = 4, /* also: the caller's buffer is too small */
-  hanse_outcome_denied = 5,    /* by policy */
-  hanse_outcome_revoked = 6,
-  hanse_outcome_no_match = 7, /* nothing feasible */
-  hanse_outcome_insufficient_funds = 8,
-  hanse_outcome_budget_exceeded = 9,
-  hanse_outcome_conflict = 10, /* same key, other body */
-  hanse_outcome_stale = 11,    /* the version moved */
-  hanse_outcome_invalid = 12,
-  hanse_outcome_expired = 13,
-  hanse_outcome_aborted = 14, /* another element of an atomic batch failed */
-  hanse_outcome_latent_unavailable = 15,
-  hanse_outcome_illegal_transition = 16,
-  hanse_outcome_duplicate_artifact = 17,
-  hanse_outcome_exceeds_hold = 18,
-  hanse_outcome_closed = 19,
-  hanse_outcome_dropped = 20,   /* by the policy of a full box: a dead letter */
-  hanse_outcome_coalesced = 21, /* replaced by a newer one of its key */
-  hanse_outcome_cancelled = 22,
-  hanse_outcome_undeliverable = 23,
-  hanse_outcome_pending = 24, /* reserved, and waiting for a person's approval */
-  hanse_outcome_role_missing = 25,
-  hanse_outcome_paused = 26,
-  hanse_outcome_rate_limited = 27 /* by a rule: later it may pass */
-} hanse_outcome;
-
-/* --- the library and its errors; these four never fail */
-
-/* Of the library that was loaded; HANSE_VERSION is that of this header. */
-HANSE_API const char* hanse_version(void);
-/* Of the last call of this thread that returned a negative number: its hanse_error (0: none yet),
- * and what was wrong, with field, value and limit. The text stays valid until the next such call.
- */
-HANSE_API int32_t hanse_error_code(void);
-HANSE_API const char* hanse_error_text(void);
-/* "InsufficientFunds", "no_match"; NULL for a number that is not in the table. */
-HANSE_API const char* hanse_error_name(int32_t error);
-HANSE_API const char* hanse_outcome_name(int32_t outcome);
 
 /* --- the kernel */
 
@@ -368,109 +231,6 @@ HANSE_API hanse_status hanse_receive(hanse_kernel* kernel, hanse_id agent,
 HANSE_API hanse_status hanse_next_delivery(hanse_kernel* kernel, hanse_delivery* delivery_out,
                                            void* buffer, size_t buffer_size);
 
-/* --- tasks */
-
-typedef struct hanse_dispatch_request {
-  uint32_t size_bytes;
-  uint32_t dim;       /* of query */
-  hanse_id to;        /* HANSE_ID_NONE: the best match of query */
-  const float* query; /* [dim]; NULL with `to` */
-  const char* space;
-  const hanse_feasible* feasible; /* NULL: everyone */
-  const char* task_class;         /* at most 64 bytes; NULL: "" */
-  const void* payload;            /* NULL: empty */
-  size_t payload_size;            /* at most 16 MiB */
-  const void* key;                /* idempotency, at most 64 bytes; NULL: none */
-  size_t key_size;
-  uint64_t budget; /* whole units, reserved in full */
-  const char* unit;
-  uint64_t deadline_ns;       /* UNIX; 0: none */
-  uint32_t verifier_required; /* 1: acceptance must name a verifier */
-  uint32_t zero;
-} hanse_dispatch_request;
-
-typedef struct hanse_receipt {
-  uint32_t size_bytes;
-  int32_t outcome;    /* hanse_outcome; a task exists with ok and replayed only */
-  int32_t durability; /* hanse_durability that the record has */
-  uint32_t attempt;
-  hanse_id task, agent;
-  uint32_t offer, version; /* version 0: addressed directly */
-  float score;
-  uint32_t zero;
-  uint64_t price, held; /* held: what was reserved */
-  uint64_t epoch;       /* of the policy decision */
-  uint64_t position;    /* of the record, its Merkle leaf too; HANSE_POSITION_NONE: none */
-  char reason[160];     /* of a refusal, cut */
-} hanse_receipt;
-
-/* Match, policy, reservation, record, delivery: all or nothing. Returns receipt_out->outcome. */
-HANSE_API hanse_status hanse_dispatch(hanse_kernel* kernel, hanse_id actor,
-                                      const hanse_dispatch_request* request,
-                                      hanse_receipt* receipt_out);
-/* One flush for all of them; a record each. Returns 0, and an outcome in each of receipts_out
- * [count]. atomic 1: all or none. */
-HANSE_API hanse_status hanse_dispatch_many(hanse_kernel* kernel, hanse_id actor,
-                                           const hanse_dispatch_request* requests, uint32_t count,
-                                           int32_t atomic, hanse_receipt* receipts_out);
-
-typedef struct hanse_completion {
-  uint32_t size_bytes;
-  uint32_t total_given; /* 1: total_tokens must be the sum of the four */
-  hanse_id task;
-  uint8_t artifact[HANSE_DIGEST_SIZE];
-  uint64_t fresh, cache_read, cache_write, output; /* tokens used */
-  uint64_t total_tokens;
-} hanse_completion;
-
-/* The worker is done: usage is charged whatever the verdict will be. position_out, here and below:
- * or NULL. */
-HANSE_API hanse_status hanse_complete(hanse_kernel* kernel, hanse_id actor,
-                                      const hanse_completion* completion, uint64_t* position_out);
-/* The worker's fee is paid, the rest of the reservation released. verifier: HANSE_ID_NONE for none.
- */
-HANSE_API hanse_status hanse_accept(hanse_kernel* kernel, hanse_id actor, hanse_id task,
-                                    hanse_id verifier, uint64_t* position_out);
-HANSE_API hanse_status hanse_reject(hanse_kernel* kernel, hanse_id actor, hanse_id task,
-                                    hanse_id verifier, uint64_t* position_out);
-/* The task is withdrawn and its reservation released. */
-HANSE_API hanse_status hanse_void(hanse_kernel* kernel, hanse_id actor, hanse_id task,
-                                  uint64_t* position_out);
-/* The same task goes elsewhere, on what is left of its budget. Returns receipt_out->outcome. */
-HANSE_API hanse_status hanse_escalate(hanse_kernel* kernel, hanse_id actor, hanse_id task,
-                                      const hanse_dispatch_request* to, hanse_receipt* receipt_out);
-
-typedef enum hanse_task_state_name {
-  hanse_task_dispatched = 0,
-  hanse_task_completed = 1,
-  hanse_task_accepted = 2,
-  hanse_task_rejected = 3,
-  hanse_task_voided = 4,
-  hanse_task_expired = 5
-} hanse_task_state_name;
-
-typedef struct hanse_task {
-  uint32_t size_bytes;
-  int32_t state; /* hanse_task_state_name */
-  hanse_id requester, worker, verifier;
-  uint32_t attempt;
-  uint32_t tier;
-  uint32_t offer, version;
-  uint64_t price, budget, spent; /* whole units */
-  uint64_t dispatched_ns, deadline_ns;
-  uint64_t dispatched_at, changed_at; /* journal positions */
-  uint8_t artifact[HANSE_DIGEST_SIZE];
-} hanse_task;
-
-HANSE_API hanse_status hanse_task_state(hanse_kernel* kernel, hanse_id actor, hanse_id task,
-                                        hanse_task* task_out);
-
-/* --- policy */
-
-/* Replaces the policy, at most 64 KiB of text. epoch_out: of decisions from now on; or NULL. */
-HANSE_API hanse_status hanse_load_policy(hanse_kernel* kernel, hanse_id actor, const char* text,
-                                         uint64_t* epoch_out);
-
 /* --- evidence */
 
 /* RFC 6962 root of all records. root_out: [32]. */
@@ -496,5 +256,13 @@ HANSE_API hanse_status hanse_verify(const char* directory, hanse_verification* v
 #ifdef __cplusplus
 }
 #endif
+
+/* The rest, by concept; each may be included alone as well. */
+#include "hanse_latent.h"
+#include "hanse_library.h"
+#include "hanse_mailbox.h"
+#include "hanse_policy.h"
+#include "hanse_record.h"
+#include "hanse_task.h"
 
 #endif

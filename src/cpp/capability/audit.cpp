@@ -17,7 +17,7 @@ void Audit::count(std::span<const SearchReport> reports) {
 void Audit::keep(MatrixView<const float> queries, std::span<const Feasible> feasible,
                  const SearchOptions& options) {
   const uint64_t before = queries_.fetch_add(queries.rows, std::memory_order_relaxed);
-  if (options.masks.rows != 0 || options.recall >= 1) return;
+  if (options.masks.rows != 0 || options.recall >= 1 || options.device) return;
   for (uint64_t i = (sample_every - before % sample_every) % sample_every; i < queries.rows;
        i += sample_every) {
     Sample sample;

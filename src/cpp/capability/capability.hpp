@@ -97,8 +97,9 @@ enum class Plan : uint8_t {
   scan,     // all of them, exactly, in a pass shared by the batch
   codes,    // all of them by their codes, the best of those exactly
   walk,     // a walk through the graph under the filter
+  device,   // by a device, which SearchOptions asked for
 };
-constexpr uint32_t plan_count = 5;
+constexpr uint32_t plan_count = 6;
 const char* plan_name(Plan plan);
 
 struct SearchReport {
@@ -122,6 +123,9 @@ struct SearchOptions {
   // behind the last word may not.
   MatrixView<const uint64_t> masks;
   std::span<SearchReport> reports_out;  // none, or one a query
+  // The vectors stay on the CUDA device, and candidates come from there; k is at most 64 then. What
+  // a device can't order (a ranking, numbers near the end of float32) the CPU answers.
+  bool device = false;
 };
 
 // An offer on its way into an auction: the feasible ones are handed out before anyone is chosen, so

@@ -5,6 +5,7 @@
 #include <limits>
 
 #include "capability/audit.hpp"
+#include "capability/device_mirror.hpp"
 #include "capability/folder.hpp"
 #include "capability/quantised.hpp"
 #include "capability/search.hpp"
@@ -367,6 +368,7 @@ IndexStats CapabilityIndex::stats() const {
   for (size_t p = 0; p < plan_count; ++p) stats.plans[p] = audit_->plans(p);
   stats.standing_hits = audit_->standing();
   stats.audited = audit_->audited();
+  stats.device_memory_bytes = space_->device->memory_bytes();
   stats.recall_estimate = audit_->estimate();
   const Quantised* quantised = space_->quantised();
   if (quantised == nullptr) return stats;

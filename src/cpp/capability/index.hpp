@@ -43,6 +43,7 @@ struct IndexStats {
   uint64_t plans[plan_count] = {};              // queries by plan
   uint64_t standing_hits = 0;                   // queries whose filter had its bitmap already
   uint64_t audited = 0;                         // queries that `audit` ran again
+  uint64_t device_memory_bytes = 0;             // since a search asked for the device
   double recall_estimate = -1;                  // over them; -1: none yet
 };
 

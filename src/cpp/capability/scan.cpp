@@ -28,16 +28,15 @@ void trim(ScanQuery& query) {
   query.kept.resize(query.keep);
 }
 
-// No row's float32 score is further than this from its exact one. For any order of summation,
-// fused or not, the error is at most gamma_n |q||v| with gamma_n = n u / (1 - n u), u = 2^-24
-// (Higham, Accuracy and Stability of Numerical Algorithms, 3.1); n u < 0.001 for n <= 4096, so a
-// factor of 1.1 covers gamma and the rounding of the norms. The second term covers products that
-// underflow.
+}  // namespace
+
+// For any order of summation, fused or not, the error is at most gamma_n |q||v| with gamma_n = n u
+// / (1 - n u), u = 2^-24 (Higham, Accuracy and Stability of Numerical Algorithms, 3.1); n u < 0.001
+// for n <= 4096, so a factor of 1.1 covers gamma and the rounding of the norms. The second term
+// covers products that underflow.
 double error_bound(uint32_t stride, double query_norm, double norm_max) {
   return stride * (0x1p-24 * 1.1 * query_norm * norm_max + 0x1p-126);
 }
-
-}  // namespace
 
 ExactScan::ExactScan(const CapabilitySpace& space, const SearchTable& table,
                      const SearchRequest& request, uint32_t row_count, ScanScratch32& scratch)

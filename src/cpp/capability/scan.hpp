@@ -41,6 +41,9 @@ struct ScanScratch32 {
   ScoreHit hits[rows_in_chunk_max * queries_in_tile_max];
 };
 
+// No row's float32 score is further than this from its exact one, whatever the order of the sum.
+double error_bound(uint32_t stride, double query_norm, double norm_max);
+
 class ExactScan {
  public:
   // Of the first `row_count` rows, those that the masks were made of.

@@ -6,6 +6,7 @@
 #include <thread>
 
 #include "base/random.hpp"
+#include "capability/device_mirror.hpp"
 #include "capability/planner.hpp"
 #include "capability/quantised.hpp"
 #include "capability/scan.hpp"
@@ -28,6 +29,8 @@ struct Scratch {
   std::vector<uint64_t> masks;
   ScanScratch32 scan;
   QuantisedScratch quantised;
+  std::vector<PreparedQuery*> on_device;
+  DeviceCandidates found;
 };
 
 // Kept between calls, so that a search allocates nothing once it has seen its sizes.
@@ -63,6 +66,8 @@ class Searcher {
   void make_mask(std::span<PreparedQuery*> queries, uint64_t* words);
   uint32_t fill_mask(PreparedQuery& query, uint64_t* words);
   bool run_alone(PreparedQuery& query);
+  void run_on_device();
+  bool answer_found(PreparedQuery& query, std::span<const uint32_t> rows, float least);
 
   const CapabilitySpace& space_;
   const SearchTable& table_;
@@ -93,16 +98,18 @@ void Searcher::run_group(size_t first, size_t count) {
   if (scratch_.masks.size() < distinct * word_count_) scratch_.masks.resize(distinct * word_count_);
 
   scratch_.scans.clear();
+  scratch_.on_device.clear();
   size_t masks_used = 0;
   for (size_t begin = 0, end = 0; begin < count; begin = end) {
     while (end < count && order[end]->same_mask(*order[begin])) ++end;
     const std::span<PreparedQuery*> same(order.data() + begin, end - begin);
     make_mask(same, scratch_.masks.data() + masks_used * word_count_);
-    const size_t waiting = scratch_.scans.size();
+    const size_t waiting = scratch_.scans.size() + scratch_.on_device.size();
     for (PreparedQuery* query : same)
       if (!run_alone(*query)) scratch_.scans.push_back(query);
-    if (scratch_.scans.size() != waiting) ++masks_used;
+    if (scratch_.scans.size() + scratch_.on_device.size() != waiting) ++masks_used;
   }
+  if (!scratch_.on_device.empty()) run_on_device();
   if (!scratch_.scans.empty())
     ExactScan(space_, table_, request_, row_count_, scratch_.scan).run(scratch_.scans);
   if (request_.options.reports_out.empty()) return;
@@ -148,10 +155,54 @@ bool Searcher::run_alone(PreparedQuery& query) {
     answer(request_, query, scratch_.scan.ranked);
     return true;
   }
+  if (request_.options.device && query.ranking.plain() && query.norm * space_.norm_max() < 1e37) {
+    query.report.plan = Plan::device;
+    scratch_.on_device.push_back(&query);
+    return true;
+  }
   if (query.report.plan == Plan::scan) return false;
   if (answer_quantised(space_, request_, query, scratch_.quantised)) return true;
   query.report.plan = Plan::scan;
   return false;
+}
+
+// Those that the device's candidates don't settle join the scan.
+void Searcher::run_on_device() {
+  space_.device->find(space_, scratch_.on_device, row_count_, request_.options.recall >= 1,
+                      scratch_.found);
+  for (size_t i = 0; i < scratch_.on_device.size(); ++i) {
+    const size_t first = i * device_candidates_max, last = first + device_candidates_max - 1;
+    PreparedQuery& query = *scratch_.on_device[i];
+    if (answer_found(query, {&scratch_.found.rows[first], device_candidates_max},
+                     scratch_.found.scores[last]))
+      continue;
+    query.report.plan = Plan::scan;
+    scratch_.scans.push_back(&query);
+  }
+}
+
+// least: the score of the last candidate. False: a row that is not among them may belong to the
+// answer, by what was asked of the recall.
+bool Searcher::answer_found(PreparedQuery& query, std::span<const uint32_t> rows, float least) {
+  std::vector<Match>& ranked = scratch_.scan.ranked;
+  ranked.clear();
+  for (const uint32_t row : rows) {
+    if (row >= row_count_) break;
+    Match match;
+    if (look_up(space_, query, row, match)) ranked.push_back(match);
+  }
+  query.report.candidates = uint32_t(ranked.size());
+  const uint32_t k = request_.options.k;
+  if (rows.back() < row_count_) {  // the list is full, so there may be more
+    if (ranked.size() < k) return false;
+    if (request_.options.recall >= 1) {
+      std::nth_element(ranked.begin(), ranked.begin() + (k - 1), ranked.end(), better);
+      const double bound = error_bound(space_.stride, query.norm, space_.norm_max());
+      if (!(ranked[k - 1].score > double(least) + 2 * bound)) return false;
+    }
+  }
+  answer(request_, query, ranked);
+  return true;
 }
 
 // Which queries give their first place to a newcomer.
@@ -192,6 +243,7 @@ void explore(const CapabilitySpace& space, const SearchTable& table, const Searc
     one.k = 1;
     one.rankings = {&ranking, 1};
     one.reports_out = {};
+    one.device = false;
     if (options.masks.rows > 1) one.masks = {options.masks.row(i), 1, options.masks.columns};
     const SearchRequest alone{{request.queries.row(i), 1, request.queries.columns},
                               {&feasible, 1},
@@ -224,6 +276,10 @@ void check_options(const SearchOptions& options, size_t query_count) {
   if (options.k == 0 || options.k > k_max)
     throw Error(ErrorCode::out_of_range, "k",
                 std::to_string(options.k) + " is outside 1 … " + std::to_string(k_max));
+  if (options.device && options.k > device_candidates_max)
+    throw Error(ErrorCode::out_of_range, "k",
+                std::to_string(options.k) + " is outside 1 … " +
+                    std::to_string(device_candidates_max) + ", which a device can do");
   if (options.threads == 0) throw Error(ErrorCode::out_of_range, "threads", "0 is outside 1 …");
   if (!(options.recall > 0 && options.recall <= 1))
     throw Error(ErrorCode::out_of_range, "recall",
@@ -277,7 +333,7 @@ void search_space(const CapabilitySpace& space, const SearchTable& table,
   size_t threads = 1;
   // Asked once: the system's answer comes from a file.
   static const size_t cores = std::max(1u, std::thread::hardware_concurrency());
-  if (work >= work_for_threads)
+  if (!request.options.device && work >= work_for_threads)
     threads = std::min({size_t(request.options.threads), cores, query_count});
 
   const auto part = [&](size_t t) {
@@ -323,7 +379,7 @@ const SearchTable& search_table(CpuLevel level) {
 }
 
 const char* plan_name(Plan plan) {
-  constexpr const char* names[plan_count] = {"nothing", "rows", "scan", "codes", "walk"};
+  constexpr const char* names[plan_count] = {"nothing", "rows", "scan", "codes", "walk", "device"};
   return names[size_t(plan)];
 }
 

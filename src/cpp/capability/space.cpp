@@ -6,6 +6,7 @@
 #include <cmath>
 #include <new>
 
+#include "capability/device_mirror.hpp"
 #include "capability/mapping.hpp"
 #include "capability/quantised.hpp"
 
@@ -96,6 +97,7 @@ uint64_t OfferRows::memory_bytes() const {
 CapabilitySpace::CapabilitySpace(const SpaceSpec& spec_of_space, CpuLevel level)
     : spec(spec_of_space),
       stride((spec.dim + lanes_max - 1) / lanes_max * lanes_max),
+      device(std::make_unique<DeviceMirror>()),
       level_(level) {}
 
 CapabilitySpace::~CapabilitySpace() { delete quantised_.load(); }

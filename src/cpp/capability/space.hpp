@@ -77,6 +77,7 @@ struct Attributes {
   uint8_t tier = 0;
 };
 
+class DeviceMirror;
 class Mapping;
 struct Quantised;
 struct RowMask;
@@ -141,6 +142,7 @@ struct CapabilitySpace {
   Statistics statistics;
   uint64_t publish_count = 0;
   mutable StandingBitmaps standing;
+  const std::unique_ptr<DeviceMirror> device;  // empty until a search asks for it
   mutable std::mutex vectors_writer, writer;
 
  private:

@@ -22,6 +22,9 @@ constexpr uint32_t warp_rows = 32;  // a warp owns 16 queries x 32 rows of a til
 constexpr uint32_t warp_products = warp_rows / product_rows;
 constexpr uint32_t splits_max = 64;
 constexpr uint32_t blocks_wanted = 512;
+// Shared memory lets three blocks stand on a multiprocessor of 228 KiB. Left alone ptxas goes for
+// six on sm_100 and spills.
+constexpr uint32_t blocks_at_once = 3;
 
 static_assert(queries_in_block / product_queries * (rows_in_tile / warp_rows) == warps_in_block);
 static_assert(queries_in_block * depth_bytes / 16 == threads_in_block, "a thread copies 16 bytes");
@@ -38,6 +41,9 @@ struct alignas(16) BlockMemory {
   float best_scores[queries_in_block][k_max];
   uint32_t best_rows[queries_in_block][k_max];
 };
+
+static_assert((sizeof(BlockMemory) + 1024) * blocks_at_once <= 228 << 10,
+              "a block takes 1 KiB more");
 
 struct Int8 {
   using Sum = int32_t;
@@ -178,7 +184,7 @@ __device__ void store_lists(const Job& job, uint32_t first_query, const BlockMem
 
 // One block: 64 queries (blockIdx.x) against one split of the rows (blockIdx.y).
 template <class Format>
-__global__ void __launch_bounds__(threads_in_block) score_split(Job job) {
+__global__ void __launch_bounds__(threads_in_block, blocks_at_once) score_split(Job job) {
   HANSE_DYNAMIC_SHARED(bytes);
   BlockMemory& memory = *reinterpret_cast<BlockMemory*>(bytes);
   const uint32_t warp = threadIdx.x / warp_size;

@@ -72,13 +72,14 @@ py::array_t<uint32_t> publish(KernelHandle& handle, AgentId actor, uint32_t spac
 
 py::tuple match(KernelHandle& handle, AgentId actor, const Terms& terms, py::object queries,
                 py::object k, py::object threads, py::object filter, py::object max_price,
-                py::object ranking, py::object recall, py::object effort, bool explain) {
+                py::object ranking, py::object recall, py::object effort, bool explain,
+                py::object device) {
   Kernel& kernel = handle.open();
   const py::array query_array = array_of<float>(queries, "queries", 2);
   Kernel::MatchRequest request;
   request.queries = matrix_of<float>(query_array);
   request.space = terms.space;
-  request.options = options_of(k, threads, recall, effort);
+  request.options = options_of(k, threads, recall, effort, device);
   const size_t rows = request.queries.rows;
   const uint32_t width = request.options.k;
   const std::vector<Feasible> feasible = feasible_of(filter, max_price, rows, terms.feasible);

@@ -119,10 +119,10 @@ void update(CapabilityIndex& index, py::object ids, py::dict given) {
 
 py::tuple search(const CapabilityIndex& index, py::object queries, py::object k, py::object threads,
                  py::object filter, py::object max_price, py::object mask, py::object ranking,
-                 py::object recall, py::object effort, bool explain) {
+                 py::object recall, py::object effort, bool explain, py::object device) {
   const py::array query_array = array_of<float>(queries, "queries", 2);
   const auto rows = matrix_of<float>(query_array);
-  SearchOptions options = options_of(k, threads, recall, effort);
+  SearchOptions options = options_of(k, threads, recall, effort, device);
   const std::vector<Feasible> feasible = feasible_of(filter, max_price, rows.rows, {});
   const std::vector<Ranking> rankings = rankings_of(ranking);
   const MaskArgument masks(mask);
@@ -188,6 +188,7 @@ py::dict stats(const CapabilityIndex& index) {
                                     {"hops", s.hops},
                                     {"visits", s.visits},
                                     {"standing_hits", s.standing_hits},
+                                    {"device_memory_bytes", s.device_memory_bytes},
                                     {"audited", s.audited}})
     all[name] = value;
   all["quantised"] = s.quantised;

@@ -196,7 +196,8 @@ MaskArgument::MaskArgument(py::handle mask) {
   view_ = {words_.data(), rows, width};
 }
 
-SearchOptions options_of(py::handle k, py::handle threads, py::handle recall, py::handle effort) {
+SearchOptions options_of(py::handle k, py::handle threads, py::handle recall, py::handle effort,
+                         py::handle device) {
   SearchOptions options;
   options.k = unsigned_of<uint32_t>(k, "k", 1024);
   options.threads = unsigned_of<uint32_t>(threads, "threads", 1024);
@@ -209,6 +210,12 @@ SearchOptions options_of(py::handle k, py::handle threads, py::handle recall, py
     if (options.effort < 16)
       throw Error(ErrorCode::out_of_range, "effort",
                   "want 16 … 4096, have " + std::to_string(options.effort));
+  }
+  if (!device.is_none()) {
+    if (text_of(device, "device") != "cuda")
+      throw Error(ErrorCode::out_of_range, "device",
+                  "want None or cuda, have " + text_of(device, "device"));
+    options.device = true;
   }
   return options;
 }

@@ -34,8 +34,9 @@ class MaskArgument {
   MatrixView<const uint64_t> view_;
 };
 
-// recall, effort, k and threads, checked as they are converted.
-SearchOptions options_of(py::handle k, py::handle threads, py::handle recall, py::handle effort);
+// recall, effort, k, threads and device (None or "cuda"), checked as they are converted.
+SearchOptions options_of(py::handle k, py::handle threads, py::handle recall, py::handle effort,
+                         py::handle device);
 
 py::list reports_from(std::span<const SearchReport> reports);
 py::dict reasons_from(const Refusals& refusals);

@@ -1,7 +1,9 @@
-"""Refuses what was not tried: a second interpreter of a process.
+"""Refuses what was not tried: a second interpreter of a process, and a Python without a lock.
 
 The kernel's threads would meet Python objects of the other one there, and pybind11 takes the lock
-of the main interpreter while the module is loaded, so this is asked before that.
+of the main interpreter while the module is loaded, so this is asked before that. A free-threaded
+build would take its lock back when the module is loaded, with a warning, and the bindings were
+never run there.
 """
 
 from __future__ import annotations
@@ -20,4 +22,10 @@ def _require_main() -> None:
         raise ImportError("hanse runs in the main interpreter of a process, not in another")
 
 
+def _require_lock() -> None:
+    if "t" in getattr(sys, "abiflags", ""):
+        raise ImportError("hanse runs in a Python with the GIL, not in a free-threaded build")
+
+
+_require_lock()
 _require_main()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -60,19 +60,21 @@ def matches_of(
     core: _core.Kernel,
     actor: int,
     terms: _core.Terms,
-    queries: NDArray[np.float32],
+    queries: Any,
     k: int,
     threads: int,
     filter: Filters,
     rank: Rankings,
     limits: tuple[NDArray[np.int64] | None, float, int | None, bool],
+    place: tuple[str | None, Any],
 ) -> Matches:
-    """Asks the core. limits: max_price a query, recall, effort, explain."""
+    """Asks the core. limits: max_price a query, recall, effort, explain. place: device, stream."""
     max_price, recall, effort, explain = limits
+    device, stream = place
     agents, offers, versions, scores, counts, reasons, explanations = core.match(
         actor,
         terms,
-        as_rows(queries),
+        as_rows(queries, stream),
         k,
         threads,
         compiled_filter(filter, core.tenant_index),
@@ -81,6 +83,7 @@ def matches_of(
         recall,
         effort,
         explain,
+        device,
     )
     how = tuple(map(Explanation._make, explanations))
     return Matches(agents, offers, versions, scores, counts, reasons, how)

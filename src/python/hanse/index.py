@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import _core
+from .arrays import host_array
 from .reasons import refuse
 from .search import (
     Explanation,
@@ -98,29 +99,46 @@ class CapabilityIndex:
 
     def add(
         self,
-        ids: NDArray[np.uint64],
-        vectors: NDArray[Any],
+        ids: Any,
+        vectors: Any,
         *,
         threads: int = 1,
+        stream: Any = None,
         **attributes: Unpack[Attributes],
     ) -> None:
         """Adds uint64[n] ids with float32[n, dim] vectors; attributes not given are 0.
 
-        float16 vectors and, as uint16, bfloat16 ones are widened. Raises ConflictError if an id is
-        there already, InvalidError; nothing is added then.
+        float16 vectors and, as uint16, bfloat16 ones are widened. Both may lie on a CUDA device, by
+        DLPack or __cuda_array_interface__: then they are copied on `stream`, by default CuPy's or
+        torch's current one. Raises ConflictError if an id is there already, InvalidError,
+        DeviceError; nothing is added then.
         """
-        self._core.put(ids, as_float32(vectors), dict(_known(attributes)), False, threads)
+        self._put(ids, vectors, attributes, False, threads, stream)
 
     def upsert(
         self,
-        ids: NDArray[np.uint64],
-        vectors: NDArray[Any],
+        ids: Any,
+        vectors: Any,
         *,
         threads: int = 1,
+        stream: Any = None,
         **attributes: Unpack[Attributes],
     ) -> None:
         """Adds or replaces; attributes not given stay as they are."""
-        self._core.put(ids, as_float32(vectors), dict(_known(attributes)), True, threads)
+        self._put(ids, vectors, attributes, True, threads, stream)
+
+    def _put(
+        self,
+        ids: Any,
+        vectors: Any,
+        attributes: Attributes,
+        replace: bool,
+        threads: int,
+        stream: Any,
+    ) -> None:
+        columns = dict(_known(attributes))
+        numbers = host_array(ids, "ids", stream)
+        self._core.put(numbers, as_float32(vectors, "vectors", stream), columns, replace, threads)
 
     def update(self, ids: NDArray[np.uint64], **attributes: Unpack[Attributes]) -> None:
         """Changes attributes alone, seen by the next search.
@@ -137,7 +155,7 @@ class CapabilityIndex:
     @overload
     def search(
         self,
-        queries: NDArray[Any],
+        queries: Any,
         k: int = 10,
         *,
         filter: Filters | Mask = None,
@@ -147,13 +165,15 @@ class CapabilityIndex:
         recall: float = 0.95,
         effort: int | None = None,
         threads: int = 1,
+        device: str | None = None,
+        stream: Any = None,
         explain: Literal[False] = False,
     ) -> SearchResult: ...
 
     @overload
     def search(
         self,
-        queries: NDArray[Any],
+        queries: Any,
         k: int = 10,
         *,
         filter: Filters | Mask = None,
@@ -163,12 +183,14 @@ class CapabilityIndex:
         recall: float = 0.95,
         effort: int | None = None,
         threads: int = 1,
+        device: str | None = None,
+        stream: Any = None,
         explain: Literal[True],
     ) -> ExplainedResult: ...
 
     def search(
         self,
-        queries: NDArray[Any],
+        queries: Any,
         k: int = 10,
         *,
         filter: Filters | Mask = None,
@@ -178,6 +200,8 @@ class CapabilityIndex:
         recall: float = 0.95,
         effort: int | None = None,
         threads: int = 1,
+        device: str | None = None,
+        stream: Any = None,
         explain: bool = False,
     ) -> SearchResult | ExplainedResult:
         """The k nearest feasible ids of each query, float32[m, dim] or float32[dim]; k 1 … 1024.
@@ -189,6 +213,9 @@ class CapabilityIndex:
         wanted on average; 1: exactly these. Selective filters are exact whatever it says. effort:
         the width of a walk instead, 16 … 4096. threads: over which a batch is split. explain: also
         say how, and count why rows were refused.
+        device: "cuda" keeps the vectors on the device, brought up to date by each search, and takes
+        candidates from there; k is at most 64 then, and the order is that of the CPU. queries may
+        lie on a device, too (see add): they come over on `stream`. Raises DeviceError.
         Always min(k, feasible) results; ties go to the id that was added first.
         """
         if not isinstance(explain, bool):
@@ -198,7 +225,7 @@ class CapabilityIndex:
                 refuse("OutOfRange", "mask", "is given twice: as mask and as filter")
             mask, filter = filter, None
         found = self._core.search(
-            as_rows(queries),
+            as_rows(queries, stream),
             k,
             threads,
             compiled_filter(filter),
@@ -208,6 +235,7 @@ class CapabilityIndex:
             recall,
             effort,
             explain,
+            device,
         )
         if not explain:
             return SearchResult(*found)

@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import _core
-from .latent_spec import LatentSpec, as_array, as_planes, core_spec, with_dtype
+from .arrays import device_array, stream_handle
+from .latent_spec import Copied, LatentSpec, as_array, as_planes, core_spec, with_dtype
 from .reasons import duration_ns, refuse
 
 if TYPE_CHECKING:
@@ -144,6 +145,7 @@ class Latent:
         out: Any = None,
         dtype: str | None = None,
         shift: int = 0,
+        stream: Any = None,
     ) -> Any:
         """A copy as [layers, 2, tokens, kv_heads, head_dim] (or as the spec orders it).
 
@@ -151,12 +153,22 @@ class Latent:
         out: writable memory of that shape, or a list of one array a plane; None: a new array, whose
         fresh memory makes it several times slower. dtype: float32, float16 or bfloat16, changed on
         the way; None: as it is stored. shift: keys are turned on by so many positions (RoPE), from
-        the stored ones: they never add up. Returns what it was written to.
+        the stored ones: they never add up. out may be one array on a CUDA device (DLPack or
+        __cuda_array_interface__): it is written on `stream`, by default CuPy's or torch's current
+        one, and the call returns when it is there. Returns what it was written to. Raises
+        DeviceError: what the device holds then is not defined, the latent is as it was.
         """
         known, tokens, _ = self._facts()
         want = None if spec is None else core_spec(spec)
         to = known.dtype if dtype is None else dtype
         as_read = known if to == known.dtype else with_dtype(known, to)
+        if (there := device_array(out, "out", stream)) is not None:
+            if there.read_only:
+                refuse("BadArray", "out", "want a writable array")
+            host = np.empty(there.shape, there.dtype)
+            self.read(spec, out=host, dtype=dtype, shift=shift)
+            there.write(host, stream_handle(stream))
+            return out
         if out is None:
             out = np.empty(as_read.shape(tokens), as_read.numpy_dtype())
         else:
@@ -198,13 +210,20 @@ class Latent:
         id = self._kernel._core.latent_fork(self.reader, self.id)
         return Latent(self._kernel, id, self.reader, self._known)
 
-    def append(self, kv: Any, *, tokens: NDArray[np.uint32] | None = None, step: int = 0) -> Latent:
+    def append(
+        self,
+        kv: Any,
+        *,
+        tokens: NDArray[np.uint32] | None = None,
+        step: int = 0,
+        stream: Any = None,
+    ) -> Latent:
         """A new latent: this one's pages, then the new tokens. This one is as it was.
 
         kv: as in `put`. Room in the last page is taken by the first who appends; others copy it.
         """
         spec, count, base = self._facts()
-        planes, more = as_planes(kv, spec)
+        planes, more = as_planes(kv, spec, copied=Copied(stream))
         id = self._kernel._core.latent_append(
             self.reader, self.id, spec._core(), planes, more, tokens, step, base + count
         )
@@ -303,18 +322,20 @@ class Latents:
         gloss: str | None = None,
         price: int = 0,
         whole: bool = False,
+        stream: Any = None,
     ) -> Latent:
         """Copies kv [layers, 2, tokens, kv_heads, head_dim] into pages.
 
-        kv: numpy, or anything on the host with DLPack; or a list of one array a plane (layer 0 K,
-        layer 0 V, layer 1 K …). tokens: uint32[tokens], what it stands for; without them (owner,
-        step) is its identity. ttl: seconds until the lease ends; None: never. owner: None: who
-        acts. label: secrecy bits, which everything derived has, too. gloss: at most 4 KiB of text
-        for people; None says that there is none. price: per million tokens read. whole: one block
-        instead of pages, so that `view` shows all of it. Raises InvalidError, BusyError
-        (QuotaExceeded), DeviceError.
+        kv: numpy, or anything with DLPack or __cuda_array_interface__, or a list of one such array
+        a plane (layer 0 K, layer 0 V, layer 1 K …); from a CUDA device it comes over on `stream`,
+        by default CuPy's or torch's current one. tokens: uint32[tokens], what it stands for;
+        without them (owner, step) is its identity. ttl: seconds until the lease ends; None: never.
+        owner: None: who acts. label: secrecy bits, which everything derived has, too. gloss: at
+        most 4 KiB of text for people; None says that there is none. price: per million tokens read.
+        whole: one block instead of pages, so that `view` shows all of it. Raises InvalidError,
+        BusyError (QuotaExceeded), DeviceError.
         """
-        planes, count = as_planes(kv, spec)
+        planes, count = as_planes(kv, spec, copied=Copied(stream))
         reader = self._kernel._acting() if owner is None else owner
         said = (step, position_base, self._lease(ttl), label, gloss, price, whole)
         id = self._kernel._core.latent_put(reader, spec._core(), planes, count, tokens, said)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from . import _core
+from .arrays import device_array, host_array
 from .reasons import refuse
 
 # numpy has no bfloat16: its bits travel as uint16. int4: two codes a byte.
@@ -19,7 +20,6 @@ _NUMPY = {
     "int8": np.int8,
     "int4": np.uint8,
 }
-_DEVICE_HOST = (1, 3)  # kDLCPU, kDLCUDAHost of DLPack
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,10 +112,15 @@ class LatentSpec:
         return want
 
 
-def as_array(kv: Any, spec: LatentSpec, field: str = "kv") -> NDArray[Any]:
-    """The caller's memory as an array of the spec's dtype and shape, without a copy."""
+def as_array(
+    kv: Any, spec: LatentSpec, field: str = "kv", copied: Copied | None = None
+) -> NDArray[Any]:
+    """The caller's memory as an array of the spec's dtype and shape.
+
+    Without a copy, but for what lies on a device and may be copied.
+    """
     core_spec(spec)
-    array = _host_array(kv, field)
+    array = _on_host(kv, field, copied)
     _, dtype, axis, before, behind = spec._known
     if array.dtype != dtype:
         refuse("WrongType", field, f"want dtype {dtype.name}, have {array.dtype.name}")
@@ -127,19 +132,21 @@ def as_array(kv: Any, spec: LatentSpec, field: str = "kv") -> NDArray[Any]:
     return array
 
 
-def as_planes(kv: Any, spec: LatentSpec, field: str = "kv") -> tuple[Any, int]:
+def as_planes(
+    kv: Any, spec: LatentSpec, field: str = "kv", copied: Copied | None = None
+) -> tuple[Any, int]:
     """One array of all planes, or a list of one a plane; and how many tokens they have."""
     if type(kv) is np.ndarray:
         return as_array(kv, spec, field), kv.shape[spec._known[2]]
     core_spec(spec)
     axis = -2 if spec.order == "HND" else -3
     if not isinstance(kv, (list, tuple)) or not kv or not hasattr(kv[0], "shape"):
-        array = as_array(kv, spec, field)
+        array = as_array(kv, spec, field, copied)
         return array, array.shape[axis]
     count = spec.layers * (2 if spec.kind == "kv" else 1)
     if len(kv) != count:
         refuse("DimensionMismatch", field, f"want {count} planes, have {len(kv)}")
-    planes = [_host_array(plane, field) for plane in kv]
+    planes = [_on_host(plane, field, copied) for plane in kv]
     if planes[0].ndim != 3:
         refuse("DimensionMismatch", field, f"want 3 dimensions a plane, have {planes[0].ndim}")
     tokens = planes[0].shape[axis]
@@ -161,19 +168,20 @@ def core_spec(spec: LatentSpec) -> _core.LatentSpec:
     return spec._core()
 
 
-def _host_array(kv: Any, field: str) -> NDArray[Any]:
-    if isinstance(kv, np.ndarray):
-        return kv
-    if hasattr(kv, "__dlpack_device__") and hasattr(kv, "__dlpack__"):
-        if kv.__dlpack_device__()[0] not in _DEVICE_HOST:
-            refuse("NoDevice", field, "is on a device that this kernel does not have")
-        try:
-            return np.from_dlpack(kv)
-        except (BufferError, RuntimeError, TypeError, ValueError) as error:
-            refuse("BadArray", field, f"numpy cannot view it: {error}")
-    if hasattr(kv, "__cuda_array_interface__"):
-        refuse("NoDevice", field, "is on a device that this kernel does not have")
-    refuse("WrongType", field, f"want a numpy array or a DLPack tensor, have a {type(kv).__name__}")
+class Copied(NamedTuple):
+    """That what lies on a device may be copied to the host, on this stream."""
+
+    stream: Any = None
+
+
+def _on_host(kv: Any, field: str, copied: Copied | None) -> NDArray[Any]:
+    if copied is None and device_array(kv, field) is not None:
+        refuse("NoDevice", field, "is on a device, where this call can't look; put it first")
+    found = host_array(kv, field, None if copied is None else copied.stream)
+    if not isinstance(found, np.ndarray):
+        have = type(kv).__name__
+        refuse("WrongType", field, f"want a numpy array or a DLPack tensor, have a {have}")
+    return found
 
 
 def with_dtype(spec: LatentSpec, dtype: str) -> LatentSpec:

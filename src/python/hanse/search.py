@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import _core
+from .arrays import host_array
 from .reasons import refuse
 
 __all__ = [
@@ -162,7 +163,8 @@ class Explanation(NamedTuple):
 
     plan: "nothing" (nothing is feasible), "rows" (the feasible rows one by one), "scan" (an exact
     pass shared by the batch), "codes" (codes of the feasible rows, the best of them exactly) or
-    "walk" (through the graph, under the filter). feasible: rows that the filter lets pass.
+    "walk" (through the graph, under the filter) or "device" (candidates of the CUDA device, ranked
+    exactly). feasible: rows that the filter lets pass.
     candidates: rows ranked exactly. hops, visits: of the walk. pending: rows not yet in the graph,
     looked at beside it. standing: whether the filter's bitmap was there already.
     """
@@ -209,19 +211,23 @@ def compiled_ranking(rank: Rankings) -> Any:
     refuse("WrongType", "rank", f"want a hanse.Ranking or a list, have {type(rank).__name__}")
 
 
-def as_rows(queries: NDArray[Any]) -> NDArray[np.float32]:
+def as_rows(queries: Any, stream: Any = None) -> NDArray[np.float32]:
     """One query [dim] is a matrix of one row; anything else is left to the check behind."""
-    vectors = as_float32(queries)
+    vectors = as_float32(queries, "queries", stream)
     if isinstance(vectors, np.ndarray) and vectors.ndim == 1:
         return vectors.reshape(1, -1)
     return vectors
 
 
-def as_float32(vectors: NDArray[Any]) -> NDArray[np.float32]:
-    """float16 is widened; uint16 is taken as bfloat16. The rest is left to the check behind."""
+def as_float32(vectors: Any, field: str = "vectors", stream: Any = None) -> NDArray[np.float32]:
+    """float16 is widened; uint16 is taken as bfloat16. The rest is left to the check behind.
+
+    What lies on a device comes over on the stream.
+    """
+    vectors = host_array(vectors, field, stream)
     if isinstance(vectors, np.ndarray) and vectors.flags.c_contiguous:
         if vectors.dtype == np.float16:
             return vectors.astype(np.float32)
         if vectors.dtype == np.uint16:
             return (vectors.astype(np.uint32) << 16).view(np.float32)
-    return vectors
+    return vectors  # type: ignore[no-any-return]

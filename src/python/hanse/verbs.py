@@ -94,7 +94,7 @@ class Verbs(MessageVerbs, TaskVerbs):
 
     def match(
         self,
-        queries: NDArray[np.float32],
+        queries: Any,
         k: int = 10,
         *,
         filter: Filters = None,
@@ -108,6 +108,8 @@ class Verbs(MessageVerbs, TaskVerbs):
         effort: int | None = None,
         space: str = "default",
         threads: int = 1,
+        device: str | None = None,
+        stream: Any = None,
         explain: bool = False,
     ) -> Matches:
         """The k best feasible offers for each query; a match is feasible or absent.
@@ -119,7 +121,11 @@ class Verbs(MessageVerbs, TaskVerbs):
         recall: the share of the true k best that is wanted on average; 1: exactly these. Small
         spaces and selective filters are exact whatever it says. effort: the width of a walk
         instead, 16 … 4096. explain: also say how, and count why offers were refused.
-        Always min(k, feasible) results. Raises InvalidError, NotFoundError (UnknownSpace).
+        device: "cuda" keeps the space's vectors on the device and takes candidates from there; k is
+        at most 64 then. queries may lie on a device, by DLPack or __cuda_array_interface__: they
+        come over on `stream`, by default CuPy's or torch's current one.
+        Always min(k, feasible) results. Raises InvalidError, NotFoundError (UnknownSpace),
+        DeviceError.
         """
         if not isinstance(explain, bool):
             refuse("WrongType", "explain", f"want a bool, have a {type(explain).__name__}")
@@ -134,7 +140,10 @@ class Verbs(MessageVerbs, TaskVerbs):
         prices = max_price if isinstance(max_price, np.ndarray) else None
         limits = (prices, recall, effort, explain)
         core = self._owner()._core
-        return matches_of(core, self._acting(), terms, queries, k, threads, filter, rank, limits)
+        place = (device, stream)
+        return matches_of(
+            core, self._acting(), terms, queries, k, threads, filter, rank, limits, place
+        )
 
     def _raise_refusal(
         self, receipt: Receipt, terms: _core.Terms, budget: int | None = None

@@ -10,6 +10,7 @@ enum cudaError_t : int32_t {
   cudaErrorInvalidValue = 1,
   cudaErrorMemoryAllocation = 2,
   cudaErrorInvalidResourceHandle = 400,
+  cudaErrorLaunchFailure = 719,
 };
 enum cudaMemcpyKind {
   cudaMemcpyHostToDevice = 1,

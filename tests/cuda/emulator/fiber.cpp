@@ -1,5 +1,7 @@
 #include "fiber.hpp"
 
+#include "witness.hpp"
+
 #include <sys/mman.h>
 
 #include <cstdint>
@@ -100,6 +102,7 @@ void unpoison(Fiber&) {}
 
 void change(Fiber& from, Fiber& to, bool for_good) {
   leaving(from, to, for_good);
+  witness::go_to(to.witness);
   switch_stacks(from, to);
   back(from);
 }
@@ -113,11 +116,15 @@ void prepare(Fiber& fiber, void (*entry)()) {
     if (memory == MAP_FAILED) std::abort();
     fiber.stack = static_cast<unsigned char*>(memory);
   }
+  if (fiber.witness == nullptr) fiber.witness = witness::another();
   unpoison(fiber);
   set_up(fiber, entry);
 }
 
-void enter(Fiber& fiber) { change(scheduler, fiber, false); }
+void enter(Fiber& fiber) {
+  if (scheduler.witness == nullptr) scheduler.witness = witness::here();
+  change(scheduler, fiber, false);
+}
 void leave(Fiber& fiber, bool for_good) { change(fiber, scheduler, for_good); }
 
 void arrived() {

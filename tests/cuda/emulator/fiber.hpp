@@ -11,6 +11,7 @@ struct Fiber {
   void* stack_pointer = nullptr;
   unsigned char* stack = nullptr;  // its lowest byte
   void* fake_stack = nullptr;      // what the address sanitizer keeps of it
+  void* witness = nullptr;         // the same of the thread sanitizer
 };
 
 // A fresh stack that begins in `entry`, which never returns.

@@ -46,6 +46,7 @@ std::vector<SimtStream*> streams = {&default_stream};
 std::map<void*, size_t> pinned;
 std::vector<uint32_t> host_known;  // what the host has waited for
 cudaError_t last_error = cudaSuccess;
+int64_t calls_until_failure = -1;  // below 0: none fails
 
 SimtStream& stream_of(cudaStream_t stream) { return stream == nullptr ? default_stream : *stream; }
 
@@ -121,11 +122,23 @@ bool is_pinned(const void* memory) {
 
 cudaError_t failed(cudaError_t error) { return last_error = error; }
 
+bool fails_now() {
+  if (calls_until_failure > 0)
+    --calls_until_failure;
+  else if (calls_until_failure == 0)
+    return true;
+  return false;
+}
+
 }  // namespace
 
 void launch(const char* name, dim3 grid, dim3 block, size_t shared_size_bytes, cudaStream_t stream,
             std::unique_ptr<const Call> owned, size_t call_size_bytes) {
   const std::shared_ptr<const Call> call = std::move(owned);
+  if (fails_now()) {
+    failed(cudaErrorLaunchFailure);
+    return;
+  }
   const uint64_t threads = uint64_t(block.x) * block.y * block.z;
   if (threads == 0 || threads > 1024 || grid.x == 0 || grid.y == 0 || grid.y > 65535) {
     failed(cudaErrorInvalidValue);
@@ -173,6 +186,12 @@ const char* check_name(Check check) {
 
 using namespace simt;
 
+// For tests of what a failure leaves behind: the call after so many more fails, as do all behind
+// it, until this is called again. Below 0: none fails.
+extern "C" __attribute__((visibility("default"))) void hanse_emulated_fail_after(int64_t calls) {
+  calls_until_failure = calls;
+}
+
 const char* cudaGetErrorName(cudaError_t error) {
   switch (error) {
     case cudaSuccess:
@@ -183,6 +202,8 @@ const char* cudaGetErrorName(cudaError_t error) {
       return "cudaErrorMemoryAllocation";
     case cudaErrorInvalidResourceHandle:
       return "cudaErrorInvalidResourceHandle";
+    case cudaErrorLaunchFailure:
+      return "cudaErrorLaunchFailure";
   }
   return "cudaErrorUnknown";
 }
@@ -199,6 +220,7 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties_out, int device) 
 
 cudaError_t cudaMalloc(void** memory_out, size_t size_bytes) {
   constexpr size_t size_bytes_max = size_t(1) << 30;
+  if (fails_now()) return failed(cudaErrorLaunchFailure);
   if (size_bytes > size_bytes_max) return failed(cudaErrorMemoryAllocation);
   void* memory = nullptr;
   // The exact size, so that the address sanitizer sees a byte too far.
@@ -235,6 +257,7 @@ cudaError_t cudaFreeHost(void* memory) {
 
 cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t size_bytes, cudaMemcpyKind kind,
                             cudaStream_t stream) {
+  if (fails_now()) return failed(cudaErrorLaunchFailure);
   if (size_bytes == 0) return cudaSuccess;
   SimtStream& queue = stream_of(stream);
   const bool reads_device = kind != cudaMemcpyHostToDevice;
@@ -255,6 +278,7 @@ cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t size_bytes, cudaM
 }
 
 cudaError_t cudaMemsetAsync(void* to, int value, size_t size_bytes, cudaStream_t stream) {
+  if (fails_now()) return failed(cudaErrorLaunchFailure);
   if (size_bytes == 0) return cudaSuccess;
   enqueue(stream_of(stream), [=] {
     touch_range(to, size_bytes, true);
@@ -276,6 +300,7 @@ cudaError_t cudaStreamDestroy(cudaStream_t stream) {
   return cudaSuccess;
 }
 cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
+  if (fails_now()) return failed(cudaErrorLaunchFailure);
   drain(stream_of(stream));
   return cudaSuccess;
 }

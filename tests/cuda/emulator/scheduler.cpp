@@ -10,6 +10,7 @@
 #include "memory.hpp"
 #include "scheduler.hpp"
 #include "simt_device.hpp"
+#include "witness.hpp"
 
 namespace simt {
 
@@ -53,10 +54,18 @@ Place barrier_place;
 const Call* call;
 const char* kernel_name;
 Thread* running;
+// What the witness knows the begin and the end of a block, its barriers and those of its warps by.
+// Each barrier has a place of its own, since a thread may leave one when others are at the next.
+constexpr unsigned orders_kept = 64;
+char begin_order, end_order, block_orders[orders_kept], warp_orders[1024 / lanes][orders_kept];
 std::optional<Violation> violation;
 Schedule schedule;
 uint64_t random_state;
 Counts counted;
+
+char* warp_order() {
+  return &warp_orders[running->state.warp][running->moment.warp_sync % orders_kept];
+}
 
 std::string text_of(Place place) {
   return std::string(place.file) + ":" + std::to_string(place.line);
@@ -65,7 +74,9 @@ bool same(Place a, Place b) { return a.line == b.line && std::string(a.file) == 
 
 void entry() {
   arrived();
+  witness::acquire(&begin_order);
   call->run();
+  witness::release(&end_order);
   Thread& me = *running;
   me.waiting = Waiting::ended;
   --live;
@@ -174,7 +185,9 @@ void run_block(dim3 grid, dim3 block, unsigned block_index, size_t shared_size_b
     thread.copy_groups.clear();
     prepare(thread.fiber, entry);
   }
+  witness::release(&begin_order);
   run_all();
+  witness::acquire(&end_order);
 }
 
 }  // namespace
@@ -244,7 +257,10 @@ void block_barrier(Place place) {
   if (live != thread_count)
     violate(Check::divergent_barrier, "at " + text_of(place) + ", though other threads have ended");
   ++at_barrier;
+  char* order = &block_orders[running->moment.barrier % orders_kept];
+  witness::release(order);
   pause(Waiting::block, place);
+  witness::acquire(order);
 }
 
 const unsigned char* exchange(uint32_t mask, WarpOperation operation, const void* mine,
@@ -265,7 +281,8 @@ const unsigned char* exchange(uint32_t mask, WarpOperation operation, const void
     violate(Check::divergent_warp,
             "at " + text_of(place) + ", while other lanes are at " + text_of(warp.place));
   auto& slots = warp.slots[warp.operations % 2];
-  if (size_bytes > 0) std::memcpy(slots[me.state.lane], mine, size_bytes);
+  witness::pass(slots[me.state.lane], mine, size_bytes);
+  if (operation == WarpOperation::sync) witness::release(warp_order());
   warp.arrived |= 1u << me.state.lane;
   if (warp.arrived == there) {
     warp.arrived = 0;
@@ -282,7 +299,10 @@ const unsigned char* exchange(uint32_t mask, WarpOperation operation, const void
 }
 
 // Memory is ordered by __syncwarp alone: shuffles and ballots pass values, nothing else.
-void order_warp() { ++running->moment.warp_sync; }
+void order_warp() {
+  witness::acquire(warp_order());
+  ++running->moment.warp_sync;
+}
 
 void copy_async(void* to, const void* from, size_t size_bytes, bool zeros, Place place) {
   const auto at = reinterpret_cast<uintptr_t>(to), source = reinterpret_cast<uintptr_t>(from);

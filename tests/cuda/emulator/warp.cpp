@@ -2,6 +2,7 @@
 #include "fragments.hpp"
 #include "memory.hpp"
 #include "scheduler.hpp"
+#include "witness.hpp"
 
 uint32_t __ballot_sync(uint32_t mask, int predicate, const char* file, int line) {
   const unsigned char mine = predicate != 0;
@@ -55,7 +56,7 @@ void multiply(Sum (&sums)[4], const uint32_t (&a)[4], const uint32_t (&b)[2], Pl
 void shuffle(uint32_t mask, const void* in, void* out, size_t size_bytes, unsigned source,
              Place place) {
   const unsigned char* all = exchange(mask, WarpOperation::shuffle, in, size_bytes, place);
-  std::memcpy(out, all + source * slot_size_bytes, size_bytes);
+  witness::pass(out, all + source * slot_size_bytes, size_bytes);
 }
 
 void multiply_s8(int32_t (&sums)[4], const uint32_t (&a)[4], const uint32_t (&b)[2], Place place) {

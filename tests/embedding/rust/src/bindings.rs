@@ -168,6 +168,7 @@ extern "C" {
     pub fn hanse_send(kernel: *mut Kernel, actor: Id, to: Id, payload: *const c_void, size: usize) -> Status;
     pub fn hanse_receive(kernel: *mut Kernel, agent: Id, out: *mut Delivery, buffer: *mut c_void, size: usize) -> Status;
     pub fn hanse_dispatch(kernel: *mut Kernel, actor: Id, request: *const DispatchRequest, out: *mut Receipt) -> Status;
+    pub fn hanse_void(kernel: *mut Kernel, actor: Id, task: Id, position: *mut u64) -> Status;
     pub fn hanse_task_state(kernel: *mut Kernel, actor: Id, task: Id, out: *mut Task) -> Status;
     pub fn hanse_verify(path: *const c_char, out: *mut Verification) -> Status;
 }

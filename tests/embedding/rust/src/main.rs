@@ -9,7 +9,6 @@ use std::ptr::{null, null_mut};
 
 const AGENTS: usize = 1000;
 const DIM: usize = 8;
-const BENCH_MESSAGES: u32 = 200_000;
 
 struct Owner(*mut Kernel);
 
@@ -64,7 +63,10 @@ fn publish_and_match(kernel: &Owner, agents: &[Id], query: &[f32]) {
     offers.vectors = all.as_ptr();
     offers.prices = prices.as_ptr();
     check(unsafe { hanse_publish(kernel.0, 0, &offers, null_mut()) });
+    match_one(kernel, agents, query);
+}
 
+fn match_one(kernel: &Owner, agents: &[Id], query: &[f32]) {
     let mut request: MatchRequest = unsafe { zeroed() };
     request.size_bytes = size_of::<MatchRequest>() as u32;
     request.k = 3;
@@ -137,17 +139,48 @@ fn resume(directory: &str, task: Id) {
     println!("ok");
 }
 
-fn bench() {
+/// `count` times one operation; each is what a caller of this language would write.
+fn bench(operation: &str, count: u32) {
     let kernel = Owner::open(None);
-    let agents = kernel.add(2);
+    let agents = kernel.add(AGENTS);
+    let query = vectors(5, 1);
+    publish_and_match(&kernel, &agents, &query);
+    check(unsafe { hanse_fund(kernel.0, 0, agents[0], 1000, null(), null_mut()) });
     let (mut head, mut buffer) = (delivery(), [0u8; 64]);
+    let mut offers: Offers = unsafe { zeroed() };
+    offers.size_bytes = size_of::<Offers>() as u32;
+    offers.count = 1;
+    offers.dim = DIM as u32;
+    offers.agents = &agents[5];
+    offers.vectors = query.as_ptr();
+    let mut request: DispatchRequest = unsafe { zeroed() };
+    request.size_bytes = size_of::<DispatchRequest>() as u32;
+    request.to = agents[1];
+    request.payload_size = buffer.len();
+    request.budget = 1;
+    let mut receipt: Receipt = unsafe { zeroed() };
+    receipt.size_bytes = size_of::<Receipt>() as u32;
     let begun = std::time::Instant::now();
-    for _ in 0..BENCH_MESSAGES {
+    for _ in 0..count {
         let at = buffer.as_mut_ptr() as *mut c_void;
-        check(unsafe { hanse_send(kernel.0, agents[0], agents[1], at, buffer.len()) });
-        check(unsafe { hanse_receive(kernel.0, agents[1], &mut head, at, buffer.len()) });
+        match operation {
+            "open" => drop(Owner::open(None)),
+            "publish" => check(unsafe { hanse_publish(kernel.0, 0, &offers, null_mut()) }),
+            "match" => match_one(&kernel, &agents, &query),
+            "talk" => {
+                check(unsafe { hanse_send(kernel.0, agents[0], agents[1], at, buffer.len()) });
+                check(unsafe { hanse_receive(kernel.0, agents[1], &mut head, at, buffer.len()) });
+            }
+            "dispatch" => {
+                request.payload = at;
+                check(unsafe { hanse_dispatch(kernel.0, agents[0], &request, &mut receipt) });
+                check(unsafe { hanse_receive(kernel.0, agents[1], &mut head, at, buffer.len()) });
+                check(unsafe { hanse_void(kernel.0, agents[0], receipt.task, null_mut()) });
+            }
+            _ => panic!("no operation {operation}"),
+        }
     }
-    println!("{:.1}", begun.elapsed().as_nanos() as f64 / f64::from(BENCH_MESSAGES));
+    println!("{:.1}", begun.elapsed().as_nanos() as f64 / f64::from(count));
 }
 
 fn main() {
@@ -156,7 +189,7 @@ fn main() {
     match words[1..] {
         ["begin", directory] => begin(directory),
         ["resume", directory, task] => resume(directory, task.parse().unwrap()),
-        ["bench"] => bench(),
-        _ => panic!("begin DIR, resume DIR TASK or bench"),
+        ["bench", operation, count] => bench(operation, count.parse().unwrap()),
+        _ => panic!("begin DIR, resume DIR TASK or bench OPERATION COUNT"),
     }
 }
