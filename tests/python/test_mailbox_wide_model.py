@@ -16,7 +16,7 @@ from hanse import Outcome
 from hanse.simulation import SimulatedDisk
 
 START_NS = 10**18
-SHARDS, PER_GROUP, CAPACITY, TOPICS = 3, 2, 3, 2
+SHARDS, PER_GROUP, CAPACITY, TOPICS = 2, 3, 3, 2
 AGENTS = SHARDS * PER_GROUP
 agents = st.integers(0, AGENTS - 1)
 lanes = st.integers(0, 3)
@@ -221,7 +221,7 @@ class ShardedMailboxes(RuleBasedStateMachine):
 
 
 class TestShards(ShardedMailboxes.TestCase):
-    settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+    settings = settings(max_examples=15, stateful_step_count=40, deadline=None)
 
 
 @dataclass
@@ -431,4 +431,4 @@ class DurableBoxes(RuleBasedStateMachine):
 
 
 class TestDurable(DurableBoxes.TestCase):
-    settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+    settings = settings(max_examples=25, stateful_step_count=40, deadline=None)

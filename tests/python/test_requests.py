@@ -419,6 +419,7 @@ def test_every_request_ends_once_whatever_happens(
             while (
                 ends(kernel)["waiting"]
                 or kernel._handlers._tasks
+                or kernel.counters()["kept"]
                 or any(kernel.mailboxes.box(agent).queued for agent in ids[2:7])
             ):
                 await asyncio.sleep(0.01)
