@@ -294,8 +294,7 @@ struct Kernel::Inner {
   void apply(const Envelope&, Position, PassportAdmittedRecord&);
   void apply(const Envelope&, Position, TaskedRecord&);
   void apply(const Envelope&, Position, TaskedUnpaidRecord&);
-  void apply_tasked(const Envelope& envelope, Position position, TaskedRecord& record,
-                    bool unpaid);
+  void apply_tasked(const Envelope& envelope, Position position, TaskedRecord& record, bool unpaid);
   void apply(const Envelope&, Position, TaskStartedRecord&);
   void apply(const Envelope&, Position, TaskReturnedRecord&);
   void apply(const Envelope&, Position, TaskVerifiedRecord&);

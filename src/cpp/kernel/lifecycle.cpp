@@ -202,8 +202,7 @@ void Kernel::Inner::apply(const Envelope& envelope, Position position, TaskedRec
   apply_tasked(envelope, position, record, false);
 }
 
-void Kernel::Inner::apply(const Envelope& envelope, Position position,
-                          TaskedUnpaidRecord& record) {
+void Kernel::Inner::apply(const Envelope& envelope, Position position, TaskedUnpaidRecord& record) {
   apply_tasked(envelope, position, record, true);
 }
 
