@@ -83,8 +83,8 @@ def _rows(send: Iterable[Send]) -> list[_Row]:
     for one in send:
         if not isinstance(one, tuple) or len(one) not in (2, 3, 5):
             refuse("WrongType", "send", "want (to, payload[, key[, lane, deadline_ns]])")
-        given: tuple[Any, ...] = one
-        to, payload, key, lane, deadline_ns = (*given, *(None, 0, 0)[len(given) - 2 :])
+        whole: tuple[Any, ...] = tuple(one) + (None, 0, 0)[len(one) - 2 :]
+        to, payload, key, lane, deadline_ns = whole
         rows.append((to, payload, _key_bytes(key), lane, deadline_ns))
     return rows
 
