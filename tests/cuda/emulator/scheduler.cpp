@@ -310,6 +310,7 @@ void copy_async(void* to, const void* from, size_t size_bytes, bool zeros, Place
     violate(Check::misaligned, "an asynchronous copy at " + text_of(place));
   if (!zeros) touch(from, size_bytes, false, false);
   begin_copy(to, size_bytes);
+  witness::writes(to, size_bytes);  // it may come from now on
   running->open_copies.push_back({static_cast<unsigned char*>(to),
                                   static_cast<const unsigned char*>(from), size_bytes, zeros});
 }

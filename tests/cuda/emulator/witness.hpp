@@ -7,6 +7,7 @@
 
 #if defined(HANSE_SIMT_TSAN)
 #include <sanitizer/tsan_interface.h>
+extern "C" void __tsan_write_range(void* at, unsigned long size);
 #endif
 
 namespace simt::witness {
@@ -17,12 +18,14 @@ inline void* another() { return __tsan_create_fiber(0); }
 inline void go_to(void* fiber) { __tsan_switch_to_fiber(fiber, __tsan_switch_to_fiber_no_sync); }
 inline void release(void* order) { __tsan_release(order); }
 inline void acquire(void* order) { __tsan_acquire(order); }
+inline void writes(void* at, size_t size_bytes) { __tsan_write_range(at, size_bytes); }
 #else
 inline void* here() { return nullptr; }
 inline void* another() { return nullptr; }
 inline void go_to(void*) {}
 inline void release(void*) {}
 inline void acquire(void*) {}
+inline void writes(void*, size_t) {}
 #endif
 
 // Not memcpy, which the sanitizer would take for an access of the kernel.
