@@ -51,7 +51,7 @@ class LatentMachine(RuleBasedStateMachine):
         add = self.kernel.agents.add
         others = add("others", kind="group")
         self.reader, self.worker = add("reader", parent=others), add("worker", parent=others)
-        self.human = add("human", kind="human", parent=self.kernel.root)
+        self.human = add("human", kind="human", parent=others)
         self.kernel.ledger.fund(self.reader, 10**12)
         self.live: dict[int, Held] = {}
         self.revoked: set[int] = set()
@@ -213,7 +213,8 @@ class LatentMachine(RuleBasedStateMachine):
         )
         one.latent.revoke(self.reader)
         if allowed is not None:
-            assert self.balances() == before
+            held = {**before, self.reader: before[self.reader] - 10**6}
+            assert self.balances() == held  # Reserved, and nobody paid.
             (item,) = self.kernel.inbox(self.human)
             self.kernel.as_agent(self.human).answer(item, allow=allowed)
         if allowed is not False:

@@ -84,6 +84,7 @@ def test_a_stub_has_the_parameters_and_the_result_of_the_module(name: str) -> No
     parameters, result = written
     arguments = node.args
     count = len(arguments.posonlyargs + arguments.args + arguments.kwonlyargs)
+    count += arguments.vararg is not None
     assert len(parameters) == count, f"{name}: the module has {parameters}"
     want = ast.unparse(node.returns).split("[")[0] if node.returns else "None"
     if want in PLAIN and result.split("[")[0] in PLAIN:
