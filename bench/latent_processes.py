@@ -77,6 +77,8 @@ def handed_over(
     here, there = context.Pipe()
     ours, theirs = socket.socketpair()
     with (
+        ours,
+        theirs,
         tempfile.NamedTemporaryFile(dir="/dev/shm") as memory,
         tempfile.TemporaryDirectory() as directory,
         hanse.LatentExchange(kernel, f"{directory}/socket") as exchange,

@@ -221,7 +221,7 @@ class ShardedMailboxes(RuleBasedStateMachine):
 
 
 class TestShards(ShardedMailboxes.TestCase):
-    settings = settings(max_examples=15, stateful_step_count=40, deadline=None)
+    settings = settings(max_examples=8, stateful_step_count=30, deadline=None)
 
 
 @dataclass
@@ -340,7 +340,7 @@ class DurableBoxes(RuleBasedStateMachine):
 
     @rule(box=st.integers(0, 1), data=st.data())
     def acknowledge(self, box: int, data: st.DataObject) -> None:
-        self.expire()
+        self.tick()
         at = self.boxes[box]
         if not at.queue:
             return
@@ -351,7 +351,7 @@ class DurableBoxes(RuleBasedStateMachine):
 
     @rule(box=st.integers(0, 1), data=st.data())
     def give_back(self, box: int, data: st.DataObject) -> None:
-        self.expire()
+        self.tick()
         at = self.boxes[box]
         out = [letter for letter in at.queue if letter.out]
         if not out:
@@ -431,4 +431,4 @@ class DurableBoxes(RuleBasedStateMachine):
 
 
 class TestDurable(DurableBoxes.TestCase):
-    settings = settings(max_examples=25, stateful_step_count=40, deadline=None)
+    settings = settings(max_examples=15, stateful_step_count=30, deadline=None)
