@@ -305,3 +305,19 @@ def test_an_array_on_a_device_needs_a_device(monkeypatch: pytest.MonkeyPatch) ->
         index.add(np.ones(1, np.uint64), OnADevice())
     assert (caught.value.name, caught.value.field) == ("NoDevice", "vectors")
     assert len(index) == 0
+
+
+def test_rows_that_wait_for_the_graph_are_found_as_well_as_those_in_it() -> None:
+    rng = np.random.default_rng(5)
+    centres = rng.standard_normal((64, 128))
+    vectors = centres[rng.integers(0, 64, 20_000)] + 0.3 * rng.standard_normal((20_000, 128))
+    asked = (vectors[:64] + 0.2 * rng.standard_normal((64, 128))).astype(np.float32)
+    index = hanse.CapabilityIndex(128)
+    index.add(np.arange(20_000, dtype=np.uint64), vectors.astype(np.float32))
+    index.fold(10_000)
+    found = index.search(asked, 10, effort=128, explain=True)
+    assert min(one.pending for one in found.explanations) > 1_000
+    scores = asked @ (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).T
+    best = np.argsort(-scores, axis=1)[:, :10]
+    hits = sum(np.isin(ids, rows).sum() for ids, rows in zip(found.ids, best, strict=True))
+    assert hits >= 0.95 * best.size

@@ -27,16 +27,24 @@ namespace {
 // leave more rows in doubt.
 double doubt(uint32_t dim) { return std::clamp(dim_measured / dim, 1.0, 3.0); }
 
+uint32_t look_of_few(uint32_t keep, double few) { return uint32_t((48 + 4 * keep) * few * few); }
+
 }  // namespace
 
 uint32_t look_of_codes(const SearchOptions& options, uint32_t keep, uint32_t dim) {
-  const double few = std::clamp(1.42 * dim_measured / dim, 1.0, 3.0);
-  const uint32_t enough = options.recall > 0.95 ? 2 * (48 + 4 * keep) : 16 + 4 * keep;
-  return uint32_t(enough * few * few);
+  const bool thorough = options.recall > 0.95;
+  if (dim >= dim_measured && !thorough) return 32 + 8 * keep;
+  return look_of_few(keep, std::clamp(1.42 * dim_measured / dim, 1.0, 3.0)) * (thorough ? 2 : 1);
 }
 
-uint32_t look_of_walk(uint32_t width, uint32_t keep, uint32_t dim) {
-  return uint32_t(std::max(width + 16, 2 * keep) * doubt(dim));
+uint32_t look_of_walk(const SearchOptions& options, uint32_t width, uint32_t keep, uint32_t dim) {
+  const double few = doubt(dim);
+  // Who names an effort has tried it on such rows. Who names a recall has not: where many rows are
+  // nearly equally near, the signs alone order them badly.
+  if (options.effort == 0)
+    return std::max(look_of_few(keep + 6, few) * (options.recall > 0.95 ? 2 : 1), 2 * width);
+  const uint32_t enough = std::max(width + 16, 2 * keep);
+  return dim >= dim_measured ? enough : std::max(uint32_t(enough * few), look_of_few(keep, few));
 }
 
 uint32_t walk_width(const SearchOptions& options, uint32_t row_count, uint32_t dim) {

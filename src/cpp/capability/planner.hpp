@@ -21,7 +21,7 @@ uint32_t width_to_filter(uint32_t width, double share);
 
 // How many int8 products follow the sign codes, for `keep` candidates.
 uint32_t look_of_codes(const SearchOptions& options, uint32_t keep, uint32_t dim);
-uint32_t look_of_walk(uint32_t width, uint32_t keep, uint32_t dim);
+uint32_t look_of_walk(const SearchOptions& options, uint32_t width, uint32_t keep, uint32_t dim);
 
 // No feasible row's bonus is above this; from the values that occur.
 double bonus_bound(const Ranking& ranking, const Predicate& predicate,

@@ -126,7 +126,8 @@ uint32_t Answer::add_pending(uint32_t count) {
   const uint32_t keep = request_.options.k + 4 * spare;
   scratch_.candidates.resize(count + keep);
   const uint32_t more = quantised_->codes.scan_rows(
-      scratch_.query, scratch_.rows, keep, 0, scratch_.scan, scratch_.candidates.data() + count);
+      scratch_.query, scratch_.rows, keep, look_of_codes(request_.options, keep, space_.spec.dim),
+      scratch_.scan, scratch_.candidates.data() + count);
   const auto begin = scratch_.candidates.begin();
   const auto end = begin + ptrdiff_t(count + more);
   std::sort(begin, end, [](const Candidate8& a, const Candidate8& b) { return a.row < b.row; });
@@ -151,7 +152,7 @@ bool Answer::run_walk() {
     what.width = width_to_filter(what.width, share);
   }
   // More effort also looks closer: else the sign codes alone would bound the recall.
-  what.look = look_of_walk(what.width, keep, space_.spec.dim);
+  what.look = look_of_walk(request_.options, what.width, keep, space_.spec.dim);
   // A walk that has looked at more rows than there are feasible ones has lost to a scan of these.
   what.visits_max = std::max(4 * what.width * 16, query_.feasible);
   // Before the walk: a row that is taken in meanwhile is found twice rather than not at all.
