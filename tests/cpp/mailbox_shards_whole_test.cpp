@@ -184,9 +184,16 @@ struct Crowd {
 TEST(MailboxShardsThreads, everyone_publishes_while_groups_move_and_all_is_read) {
   Population population(Population::small());
   Crowd crowd{population};
+  std::atomic<uint32_t> begun{0};
   std::vector<std::thread> threads;
   for (uint32_t shard = 0; shard < shard_count; ++shard)
-    threads.emplace_back([&, shard] { population.shards.run(shard, &Crowd::handle, &crowd); });
+    threads.emplace_back([&, shard] {
+      population.shards.turn(shard, &Crowd::handle, &crowd, 1);
+      begun.fetch_add(1);
+      population.shards.run(shard, &Crowd::handle, &crowd);
+    });
+  // A shard that nobody runs yet would be the main thread's once that has looked into it.
+  while (begun.load() != shard_count) std::this_thread::yield();
   std::vector<Undelivered> undelivered;
   for (uint64_t round = 0; crowd.published < crowd.published_max; ++round) {
     MessageHeader sent = header(agent(0), agent(uint32_t(round % agent_count)),
