@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from . import _core
 from ._core import Message
+from .acting import Acting
 from .outcome import Outcome
 from .reasons import refuse, refuse_outcome
 
@@ -95,16 +96,10 @@ def _pair(payloads: tuple[Any, ...]) -> tuple[Any, Any]:
     return payloads
 
 
-class DurableVerbs:
+class DurableVerbs(Acting):
     """The verbs of who acts, on durable boxes. Mixed into AgentView and Kernel."""
 
     __slots__ = ()
-
-    def _acting(self) -> int:
-        raise NotImplementedError
-
-    def _owner(self) -> Kernel:
-        raise NotImplementedError
 
     def send_durable(
         self, to: int, payload: bytes, *, key: Key = None, lane: int = 0, deadline_ns: int = 0

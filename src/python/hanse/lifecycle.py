@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, TypedDict
 
 from . import _core
+from .acting import Acting
 from .people import ApprovalItem
 from .reasons import duration_ns, refuse
 
 if TYPE_CHECKING:
-    from .kernel import Kernel
+    pass
 
 __all__ = ["Conditions", "TaskVerbs"]
 
@@ -53,16 +54,10 @@ def add_conditions(terms: _core.Terms, conditions: Conditions) -> None:
     )
 
 
-class TaskVerbs:
+class TaskVerbs(Acting):
     """Mixed into Verbs."""
 
     __slots__ = ()
-
-    def _acting(self) -> int:
-        raise NotImplementedError
-
-    def _owner(self) -> Kernel:
-        raise NotImplementedError
 
     def start(self, task: int) -> int:
         """The worker has begun, or, said again, is still alive: its lease runs anew.

@@ -9,25 +9,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import _core
+from .acting import Acting
 from .reasons import refuse
 from .requests import Replies, ask_many
 
 if TYPE_CHECKING:
-    from .kernel import Kernel
+    pass
 
 __all__ = ["MessageVerbs"]
 
 
-class MessageVerbs(_core.Sender):
+class MessageVerbs(_core.Sender, Acting):
     """Who acts, and what it sends."""
 
     __slots__ = ()
-
-    def _acting(self) -> int:
-        raise NotImplementedError
-
-    def _owner(self) -> Kernel:
-        raise NotImplementedError
 
     def send_many(
         self,
