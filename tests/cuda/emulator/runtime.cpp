@@ -42,6 +42,7 @@ namespace simt {
 namespace {
 
 SimtStream default_stream;
+std::deque<SimtStream> made;  // never taken back: moments name their stream by its number
 std::vector<SimtStream*> streams = {&default_stream};
 std::map<void*, size_t> pinned;
 std::vector<uint32_t> host_known;  // what the host has waited for
@@ -288,13 +289,12 @@ cudaError_t cudaMemsetAsync(void* to, int value, size_t size_bytes, cudaStream_t
 }
 
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream_out, unsigned) {
-  *stream_out = new SimtStream;
+  *stream_out = &made.emplace_back();
   (*stream_out)->id = uint32_t(streams.size());
   streams.push_back(*stream_out);
   return cudaSuccess;
 }
 
-// The object stays, empty: moments name their stream by its number.
 cudaError_t cudaStreamDestroy(cudaStream_t stream) {
   drain(*stream);
   return cudaSuccess;
