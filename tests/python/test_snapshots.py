@@ -64,12 +64,11 @@ class Play:
             return
         task = self.tasks.pop(self.random.randrange(len(self.tasks)))
         artifact = hashlib.sha256(b"%d" % self.number).digest()
-        try:
+        # It may have expired, or cost more than was left of it.
+        with contextlib.suppress(hanse.ConflictError, hanse.BudgetError):
             self.kernel.complete(task, artifact=artifact, usage=hanse.Usage(fresh=3, output=2))
             if self.number % 2:
                 self.kernel.accept(task)
-        except (hanse.ConflictError, hanse.BudgetError):
-            pass  # it had expired, or costs more than was left of it
 
     def transfer(self) -> None:
         a, b = self.random.sample(self.ids, 2)
@@ -87,13 +86,12 @@ class Play:
         if not self.holds:
             return
         hold = self.holds.pop(0)
-        try:
+        # It may have expired.
+        with contextlib.suppress(hanse.ConflictError):
             if self.number % 3:
                 self.kernel.ledger.post(hold)
             else:
                 self.kernel.ledger.void(hold)
-        except hanse.ConflictError:
-            pass
 
     def publish(self) -> None:
         i = self.random.randrange(8)
