@@ -64,6 +64,12 @@ uint32_t walk_width(const SearchOptions& options, uint32_t row_count, uint32_t d
   return uint32_t(std::clamp(width, 16.0, 4096.0));
 }
 
+// Of the rows that can be found: withdrawn ones are in no graph.
+double share_of(const CapabilitySpace& space, uint32_t feasible) {
+  const auto found = double(peek(space.statistics.found));
+  return feasible < found ? double(feasible) / found : 1;
+}
+
 // The larger pool of such a walk finds more of the best, so it need not grow as 1 / share.
 uint32_t width_to_filter(uint32_t width, double share) {
   return uint32_t(width * (0.6 + 0.4 * share) / share);
@@ -80,7 +86,7 @@ Plan plan_query(const CapabilitySpace& space, const SearchOptions& options,
   const double size = std::max(0.1, double(space.spec.dim) / dim_measured);
   const double rows_cost = feasible * row_ns * (0.4 + 0.6 * size);
   const double codes_cost = codes_base_ns + feasible * code_ns * (0.3 + 0.7 * size);
-  const double share = feasible / std::max(1.0, double(space.row_count()));
+  const double share = share_of(space, query.feasible);
   if (options.effort != 0 && share >= share_for_effort) return Plan::walk;
   const uint32_t width = walk_width(options, space.row_count(), space.spec.dim);
   // A walk through feasible rows only meets the others as 1 / share, and goes through some of them.

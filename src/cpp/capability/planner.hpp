@@ -13,6 +13,8 @@ Plan plan_query(const CapabilitySpace& space, const SearchOptions& options,
 // Width of a walk for SearchOptions::recall or ::effort.
 uint32_t walk_width(const SearchOptions& options, uint32_t row_count, uint32_t dim);
 
+// What part of the rows a filter lets pass: 0 … 1.
+double share_of(const CapabilitySpace& space, uint32_t feasible);
 // Where so many of the rows pass, it is faster to walk as if all did and to filter what was found
 // than to look for those that do.
 inline bool filters_after(double share) { return share >= 0.15; }

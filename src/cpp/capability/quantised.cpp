@@ -146,7 +146,7 @@ bool Answer::run_walk() {
   what.mask = mask_;
   what.keep = keep;
   what.width = std::max(width, query_.ranking.plain() ? 0 : keep);
-  const double share = double(query_.feasible) / double(space_.row_count());
+  const double share = share_of(space_, query_.feasible);
   if (filters_after(share)) {
     what.post_filter = true;
     what.width = width_to_filter(what.width, share);
