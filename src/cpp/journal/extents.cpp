@@ -118,6 +118,9 @@ std::vector<uint8_t> ExtentStore::get(const Digest& digest) {
 void ExtentStore::begin_collecting() {
   const std::lock_guard lock(pins_->mutex);
   pins_->put.clear();
+  // A record that names one of these may be applied, and its pin let go of, after what is named was
+  // gathered.
+  for (const auto& [digest, count] : pins_->counts) pins_->put.insert(digest);
   pins_->collecting = true;
 }
 

@@ -41,7 +41,7 @@ class ExtentStore {
     std::mutex mutex;
     std::map<Digest, uint32_t> counts;
     bool collecting = false;
-    std::set<Digest> put;  // since it began
+    std::set<Digest> put;  // pinned when it began, or put since
   };
   ExtentPin pin(const Digest& digest);
   void ensure_directory();
